@@ -1,0 +1,263 @@
+//! Keys: fixed bytes whose order is the order of what they stand for.
+
+use std::fmt;
+
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use crate::{PublicationId, SessionId, SubscriptionId, Timestamp};
+
+/// The bytes of a key. They stand on the stack up to 96 bytes, which all keys
+/// of a realm store do but those of very long authids.
+pub type KeyBuf = SmallVec<[u8; 96]>;
+
+/// A type that can be a key, or a part of one.
+///
+/// # Contract
+/// Encodings sort as the values do, and no encoding is the beginning of
+/// another one, so that parts can be put one after the other: a tuple of keys
+/// is a key.
+///
+/// ```
+/// use realmstore_core::key::{Key, KeyBuf};
+/// use realmstore_core::{SubscriptionId, Timestamp};
+///
+/// let key = (SubscriptionId::new(7)?, Timestamp::from_nanos(300));
+/// let mut bytes = KeyBuf::new();
+/// key.encode(&mut bytes);
+/// assert_eq!(bytes[..], [0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 1, 44]);
+/// assert_eq!(<(SubscriptionId, Timestamp)>::from_bytes(&bytes)?, key);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Key: Sized {
+    /// Appends the key's bytes.
+    fn encode(&self, out: &mut KeyBuf);
+
+    /// Takes a key off the front of `bytes`.
+    fn decode(bytes: &mut &[u8]) -> Result<Self, KeyError>;
+
+    /// Decodes a key that is all of `bytes`.
+    fn from_bytes(mut bytes: &[u8]) -> Result<Self, KeyError> {
+        let key = Self::decode(&mut bytes)?;
+        match bytes {
+            [] => Ok(key),
+            rest => Err(KeyError(Wrong::TooLong(rest.len()))),
+        }
+    }
+}
+
+/// Stored bytes that are not a key of the expected kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyError(Wrong);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    TooShort,
+    TooLong(usize),
+    NotText,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Wrong::TooShort => write!(f, "damaged key: it is too short"),
+            Wrong::TooLong(rest) => write!(f, "damaged key: it is {rest} bytes too long"),
+            Wrong::NotText => write!(f, "damaged key: a part that should be text is not"),
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], KeyError> {
+    let (taken, rest) = bytes.split_first_chunk().ok_or(KeyError(Wrong::TooShort))?;
+    *bytes = rest;
+    Ok(*taken)
+}
+
+macro_rules! big_endian {
+    ($($type:ty: $to:expr, $from:expr;)*) => {$(
+        impl Key for $type {
+            fn encode(&self, out: &mut KeyBuf) {
+                out.extend_from_slice(&$to(*self).to_be_bytes());
+            }
+
+            fn decode(bytes: &mut &[u8]) -> Result<Self, KeyError> {
+                take(bytes).map(|bytes| $from(u64::from_be_bytes(bytes)))
+            }
+        }
+    )*};
+}
+
+big_endian! {
+    u64: u64::from, u64::from;
+    SessionId: SessionId::get, SessionId::from_stored;
+    PublicationId: PublicationId::get, PublicationId::from_stored;
+    SubscriptionId: SubscriptionId::get, SubscriptionId::from_stored;
+    Timestamp: Timestamp::as_nanos, Timestamp::from_nanos;
+}
+
+impl Key for Uuid {
+    fn encode(&self, out: &mut KeyBuf) {
+        out.extend_from_slice(self.as_bytes());
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Result<Self, KeyError> {
+        take(bytes).map(Self::from_bytes)
+    }
+}
+
+/// A text ends with the bytes 0, 0, and a NUL inside of it is written as 0,
+/// 255: so it sorts as the text does, also when more follows.
+impl Key for String {
+    fn encode(&self, out: &mut KeyBuf) {
+        encode_text(self.as_bytes(), out);
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Result<Self, KeyError> {
+        Self::from_utf8(decode_text(bytes)?.into_vec()).map_err(|_| KeyError(Wrong::NotText))
+    }
+}
+
+pub(crate) fn encode_text(text: &[u8], out: &mut KeyBuf) {
+    for (number, part) in text.split(|&byte| byte == 0).enumerate() {
+        if number > 0 {
+            out.extend_from_slice(&[0, 255]);
+        }
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(&[0, 0]);
+}
+
+pub(crate) fn decode_text(bytes: &mut &[u8]) -> Result<SmallVec<[u8; 64]>, KeyError> {
+    let mut text = SmallVec::new();
+    loop {
+        match take(bytes)? {
+            [0] => match take(bytes)? {
+                [0] => return Ok(text),
+                [255] => text.push(0),
+                _ => return Err(KeyError(Wrong::NotText)),
+            },
+            [byte] => text.push(byte),
+        }
+    }
+}
+
+impl Key for () {
+    fn encode(&self, _out: &mut KeyBuf) {}
+
+    fn decode(_bytes: &mut &[u8]) -> Result<Self, KeyError> {
+        Ok(())
+    }
+}
+
+macro_rules! tuple {
+    ($($part:ident $number:tt),*) => {
+        impl<$($part: Key),*> Key for ($($part,)*) {
+            fn encode(&self, out: &mut KeyBuf) {
+                $(self.$number.encode(out);)*
+            }
+
+            fn decode(bytes: &mut &[u8]) -> Result<Self, KeyError> {
+                Ok(($($part::decode(bytes)?,)*))
+            }
+        }
+    };
+}
+
+tuple!(A 0);
+tuple!(A 0, B 1);
+tuple!(A 0, B 1, C 2);
+tuple!(A 0, B 1, C 2, D 3);
+
+/// The smallest byte string that is larger than all that begin with `prefix`:
+/// its last byte that is not 255 is increased, and what follows that is cut
+/// off. `None` when there is no such byte string (all bytes are 255).
+pub fn prefix_end(prefix: &[u8]) -> Option<KeyBuf> {
+    let last = prefix.iter().rposition(|&byte| byte != 255)?;
+    let mut end = KeyBuf::from_slice(&prefix[..=last]);
+    end[last] += 1;
+    Some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Everything = (String, (SubscriptionId, Timestamp), [u8; 16], u64);
+
+    fn bytes_of(key: &impl Key) -> KeyBuf {
+        let mut bytes = KeyBuf::new();
+        key.encode(&mut bytes);
+        bytes
+    }
+
+    /// Texts and numbers that differ late, contain NUL, or are beginnings of each other.
+    fn everything() -> impl Strategy<Value = Everything> {
+        let number = prop_oneof![any::<u64>(), 0u64..3, Just(u64::MAX)];
+        let text = prop_oneof![any::<String>(), "[\\x00\\x01a\u{7f}\u{ff}\u{10ffff}]{0,4}"];
+        (
+            text,
+            number.clone(),
+            number.clone(),
+            any::<[u8; 16]>(),
+            number,
+        )
+            .prop_map(|(text, a, b, uuid, c)| {
+                (
+                    text,
+                    (SubscriptionId::from_stored(a), Timestamp::from_nanos(b)),
+                    uuid,
+                    c,
+                )
+            })
+    }
+
+    fn key(
+        (text, pair, uuid, number): Everything,
+    ) -> (String, (SubscriptionId, Timestamp), Uuid, u64) {
+        (text, pair, Uuid::from_bytes(uuid), number)
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_sort_as_keys_do(a in everything(), b in everything()) {
+            let (a, b) = (key(a), key(b));
+            prop_assert_eq!(bytes_of(&a).cmp(&bytes_of(&b)), a.cmp(&b));
+        }
+
+        #[test]
+        fn a_key_survives_its_bytes(a in everything()) {
+            let a = key(a);
+            prop_assert_eq!(<(String, (SubscriptionId, Timestamp), Uuid, u64)>::from_bytes(&bytes_of(&a)).unwrap(), a);
+        }
+
+        #[test]
+        fn no_bytes_make_decoding_panic(bytes: Vec<u8>) {
+            let _ = <(String, Uuid, u64)>::from_bytes(&bytes);
+        }
+
+        #[test]
+        fn the_end_of_a_prefix_is_the_first_that_does_not_begin_with_it(
+            prefix in prop::collection::vec(prop_oneof![Just(255u8), any::<u8>()], 0..5),
+            other in prop::collection::vec(prop_oneof![Just(255u8), Just(0), any::<u8>()], 0..7),
+        ) {
+            let inside = other[..] >= prefix[..] && prefix_end(&prefix).is_none_or(|end| other[..] < end[..]);
+            prop_assert_eq!(inside, other.starts_with(&prefix));
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_length_is_an_error() {
+        assert_eq!(
+            u64::from_bytes(&[0; 7]).unwrap_err().to_string(),
+            "damaged key: it is too short"
+        );
+        assert_eq!(
+            u64::from_bytes(&[0; 9]).unwrap_err().to_string(),
+            "damaged key: it is 1 bytes too long"
+        );
+    }
+}

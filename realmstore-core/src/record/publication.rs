@@ -1,0 +1,148 @@
+//! Publications: what was published, and whom it was meant for.
+
+use super::field::{Field, SessionIds, Texts};
+use super::{Problem, RecordError, record};
+use crate::cbor::{Cbor, CborRef};
+use crate::generated::realmstore::Publication as Generated;
+use crate::{Error, ErrorKind, PublicationId, Result, SessionId, Timestamp};
+
+record! {
+    /// One publication: a WAMP `PUBLISH`, stored once.
+    ///
+    /// It carries `args` and `kwargs`, or a `payload` that the router passes
+    /// on without looking into it, never both.
+    Publication,
+    /// A [`Publication`], read in place.
+    PublicationView<'a>, "publication", check either_payload_or_args;
+
+    /// When it was published.
+    timestamp: Timestamp | Timestamp = VT_TIMESTAMP,
+    /// The WAMP publication ID: its key.
+    publication: PublicationId | PublicationId = VT_PUBLICATION,
+    /// The session that published it.
+    publisher: Option<SessionId> | Option<SessionId> = VT_PUBLISHER,
+    /// The topic, a URI.
+    topic: String | &'a str = VT_TOPIC,
+    /// The positional arguments: a CBOR array.
+    args: Option<Cbor> | Option<CborRef<'a>> = VT_ARGS,
+    /// The keyword arguments: a CBOR map.
+    kwargs: Option<Cbor> | Option<CborRef<'a>> = VT_KWARGS,
+    /// The payload in payload passthru mode, in place of `args` and `kwargs`.
+    payload: Option<Vec<u8>> | Option<&'a [u8]> = VT_PAYLOAD,
+    /// Whether the publisher asked for an acknowledgement.
+    acknowledge: Option<bool> | Option<bool> = VT_ACKNOWLEDGE,
+    /// Whether the broker was asked to retain it.
+    retain: Option<bool> | Option<bool> = VT_RETAIN,
+    /// Whether the publisher was to be left out of the receivers.
+    exclude_me: Option<bool> | Option<bool> = VT_EXCLUDE_ME,
+    /// Sessions that do not receive it.
+    exclude: Option<Vec<SessionId>> | Option<SessionIds<'a>> = VT_EXCLUDE,
+    /// Authids that do not receive it.
+    exclude_authid: Option<Vec<String>> | Option<Texts<'a>> = VT_EXCLUDE_AUTHID,
+    /// Authroles that do not receive it.
+    exclude_authrole: Option<Vec<String>> | Option<Texts<'a>> = VT_EXCLUDE_AUTHROLE,
+    /// The only sessions that receive it. A list that is empty admits nobody.
+    eligible: Option<Vec<SessionId>> | Option<SessionIds<'a>> = VT_ELIGIBLE,
+    /// The only authids that receive it. A list that is empty admits nobody.
+    eligible_authid: Option<Vec<String>> | Option<Texts<'a>> = VT_ELIGIBLE_AUTHID,
+    /// The only authroles that receive it. A list that is empty admits nobody.
+    eligible_authrole: Option<Vec<String>> | Option<Texts<'a>> = VT_ELIGIBLE_AUTHROLE,
+    /// How the payload is encrypted.
+    enc_algo: Option<EncAlgo> | Option<EncAlgo> = VT_ENC_ALGO,
+    /// The key that the payload is encrypted with.
+    enc_key: Option<Vec<u8>> | Option<&'a [u8]> = VT_ENC_KEY,
+    /// How the payload is serialized inside of its encryption.
+    enc_serializer: Option<EncSerializer> | Option<EncSerializer> = VT_ENC_SERIALIZER,
+}
+
+impl Publication {
+    /// A publication with nothing optional set.
+    pub fn new(publication: PublicationId, timestamp: Timestamp, topic: impl Into<String>) -> Self {
+        Self {
+            timestamp,
+            publication,
+            topic: topic.into(),
+            ..Self::default()
+        }
+    }
+}
+
+fn either_payload_or_args(publication: &Publication) -> Result<()> {
+    let with = match publication {
+        Publication {
+            payload: Some(_),
+            args: Some(_),
+            ..
+        } => "args",
+        Publication {
+            payload: Some(_),
+            kwargs: Some(_),
+            ..
+        } => "kwargs",
+        _ => return Ok(()),
+    };
+    Err(Error::new(
+        ErrorKind::InvalidInput,
+        format!(
+            "publication {} has both a payload and {with}; it may have either (WAMP payload passthru mode)",
+            publication.publication
+        ),
+    ))
+}
+
+macro_rules! code {
+    ($(#[$doc:meta])* $name:ident: $($(#[$code_doc:meta])* $code:ident = $number:literal $text:literal,)*) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(transparent)]
+        pub struct $name(pub u8);
+
+        impl $name {
+            $($(#[$code_doc])* pub const $code: Self = Self($number);)*
+
+            /// The name that WAMP has for it; `None` for a code that this version does not know.
+            pub const fn name(self) -> Option<&'static str> {
+                match self {
+                    $(Self::$code => Some($text),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+code! {
+    /// How a payload is encrypted (WAMP payload passthru mode, `enc_algo`).
+    /// Codes that this version has no name for are kept as they are.
+    EncAlgo:
+    /// Not encrypted.
+    NONE = 0 "none",
+    /// WAMP-cryptobox.
+    CRYPTOBOX = 1 "cryptobox",
+    /// A payload from MQTT.
+    MQTT = 2 "mqtt",
+    /// XBR end-to-end encryption.
+    XBR = 3 "xbr",
+    /// Known to the clients only.
+    OPAQUE = 4 "opaque",
+}
+
+code! {
+    /// How a payload is serialized inside of its encryption (`enc_serializer`).
+    /// Codes that this version has no name for are kept as they are.
+    EncSerializer:
+    /// Not said.
+    NONE = 0 "none",
+    /// JSON.
+    JSON = 1 "json",
+    /// MessagePack.
+    MSGPACK = 2 "msgpack",
+    /// CBOR.
+    CBOR = 3 "cbor",
+    /// UBJSON.
+    UBJSON = 4 "ubjson",
+    /// Known to the clients only.
+    OPAQUE = 5 "opaque",
+    /// FlatBuffers.
+    FLATBUFFERS = 6 "flatbuffers",
+}

@@ -1,0 +1,137 @@
+//! Adoption: what Crossbar.io wrote becomes part of our own tables and indexes.
+
+use std::ops::ControlFlow;
+
+use super::foreign::ForeignEvents;
+use super::stamp::Stamp;
+use super::tables::EventKey;
+use super::{RealmStore, StoreWrite};
+use crate::backend::{Backend, WriteTxn};
+use crate::directory::Directory;
+use crate::key::KeyBuf;
+use crate::table::successor;
+use crate::{Error, Result};
+
+/// How many events one commit moves.
+const BATCH: usize = 10_000;
+
+/// What an adoption has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Adoption {
+    /// Events that were moved into the ordered table.
+    pub events_moved: u64,
+    /// Events that stay where they are because they cannot be read.
+    pub events_left: u64,
+    /// Sessions that are in the index by authid.
+    pub sessions_indexed: u64,
+    /// Whether it came to its end.
+    pub complete: bool,
+}
+
+/// A batch of foreign events: their keys, and their bytes as they will be stored.
+#[derive(Default)]
+struct Batch {
+    rows: Vec<(KeyBuf, EventKey, Vec<u8>)>,
+    unreadable: u64,
+    next: KeyBuf,
+    is_last: bool,
+}
+
+impl<B: Backend> RealmStore<B> {
+    /// Moves the events that Crossbar.io wrote into our ordered table and
+    /// completes our indexes, so that answers cost no more than what they
+    /// return. Crossbar.io can still open the file; it does not see the events
+    /// that were moved, and could not read their history before either.
+    ///
+    /// Works in commits of some thousand events each. After each one
+    /// `on_batch` is told how far it is and may stop it; whatever stops it,
+    /// nothing is lost and every answer is right, and the next call goes on.
+    ///
+    /// Events that cannot be read stay where they are, and are given to
+    /// `on_damage` with their keys.
+    pub fn adopt(
+        &self,
+        mut on_batch: impl FnMut(&Adoption) -> ControlFlow<()>,
+        mut on_damage: impl FnMut(&[u8], Error),
+    ) -> Result<Adoption> {
+        let mut done = Adoption::default();
+        let mut next = KeyBuf::new();
+        loop {
+            let mut txn = self.begin_write()?;
+            let foreign = ForeignEvents::find(&Directory::read(&txn)?);
+            let batch = read_batch(&foreign, &txn, &next, &mut on_damage)?;
+            self.move_events(&mut txn, &foreign, &batch)?;
+            done.events_moved += batch.rows.len() as u64;
+            done.events_left += batch.unreadable;
+            if batch.is_last {
+                done.sessions_indexed = self.idx_sessions_by_authid().rebuild(
+                    &mut txn,
+                    self.sessions(),
+                    &mut on_damage,
+                )?;
+                done.complete = true;
+                txn.stamp = Some(Stamp {
+                    foreign_events: done.events_left > 0,
+                });
+                txn.changed = true;
+            }
+            txn.commit()?;
+            if on_batch(&done).is_break() || done.complete {
+                return Ok(done);
+            }
+            next = batch.next;
+        }
+    }
+
+    fn move_events(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        foreign: &ForeignEvents,
+        batch: &Batch,
+    ) -> Result<()> {
+        for (foreign_key, key, bytes) in &batch.rows {
+            self.events().put_bytes(txn, key, bytes)?;
+            foreign
+                .space()
+                .delete(txn, |out| out.extend_from_slice(foreign_key))?;
+        }
+        Ok(())
+    }
+}
+
+fn read_batch<X: WriteTxn>(
+    foreign: &ForeignEvents,
+    txn: &X,
+    start: &[u8],
+    mut on_damage: impl FnMut(&[u8], Error),
+) -> Result<Batch> {
+    use crate::record::Record;
+
+    let mut batch = Batch::default();
+    let mut scan = foreign.space().scan_from(txn, start)?;
+    while batch.rows.len() < BATCH {
+        let Some((key, value)) = scan.next()? else {
+            batch.is_last = true;
+            break;
+        };
+        batch.next = successor(key);
+        match foreign.read_row(key, value) {
+            Ok(row) => {
+                let bytes = if row.complete {
+                    value.to_vec()
+                } else {
+                    row.event.to_bytes()?
+                };
+                batch
+                    .rows
+                    .push((KeyBuf::from_slice(key), EventKey::from(&row.event), bytes));
+            }
+            Err(error) => {
+                batch.unreadable += 1;
+                on_damage(key, error);
+            }
+        }
+    }
+    Ok(batch)
+}

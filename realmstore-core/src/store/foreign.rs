@@ -1,0 +1,113 @@
+//! The events that Crossbar.io wrote itself.
+//!
+//! Its table `cfxdb.realmstore._event.Events` has the key subscription
+//! (`u64`, big-endian), then time (`i64`, *little*-endian): within a
+//! subscription the keys are in no order of time, so its events are read
+//! whole and sorted.
+
+use uuid::Uuid;
+
+use super::tables::EventKey;
+use crate::backend::{Order, ReadTxn};
+use crate::directory::Directory;
+use crate::key::{Key, KeyBuf, prefix_end};
+use crate::record::{Event, Record};
+use crate::table::{Slot, Space};
+use crate::{Error, Result, SubscriptionId, Timestamp};
+
+/// The OID of Crossbar.io's own table of events.
+pub const CROSSBAR_EVENTS_OID: Uuid = Uuid::from_u128(0x40a9df31_6065_496f_809f_027a1879654c);
+const NAME: &str = "cfxdb.realmstore._event.Events";
+
+/// Crossbar.io's table of events.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ForeignEvents {
+    space: Space,
+}
+
+/// What a row of it holds: an event, and whether its bytes say all that the event says.
+pub(super) struct ForeignEvent {
+    pub(super) event: Event,
+    pub(super) complete: bool,
+}
+
+impl ForeignEvents {
+    pub(super) fn find(directory: &Directory) -> Self {
+        Self {
+            space: Space::new(directory.slot(CROSSBAR_EVENTS_OID), NAME),
+        }
+    }
+
+    pub(super) fn slot(&self) -> Option<Slot> {
+        self.space.slot()
+    }
+
+    pub(super) fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// Reads a row. What the record does not say (old ones may lack a field) comes from the key.
+    pub(super) fn read_row(&self, key: &[u8], value: &[u8]) -> Result<ForeignEvent> {
+        let subscription = key
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        let timestamp = key
+            .last_chunk()
+            .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let (mut event, damage) = Event::view(value)
+            .map_err(|error| error.table(NAME))?
+            .salvage();
+        if let Some(damage) = damage.into_iter().find(|_| event.publication.is_unset()) {
+            return Err(Error::from(damage).table(NAME));
+        }
+        let complete = !event.subscription.is_unset() && !event.timestamp.is_unset();
+        if event.subscription.is_unset() {
+            event.subscription = SubscriptionId::from_stored(subscription);
+        }
+        if event.timestamp.is_unset() {
+            event.timestamp = Timestamp::from_nanos(timestamp);
+        }
+        Ok(ForeignEvent { event, complete })
+    }
+
+    /// All events of a subscription, in the order of their keys in our own
+    /// table; and an error for each that cannot be read.
+    pub(super) fn of_subscription<X: ReadTxn>(
+        &self,
+        txn: &X,
+        subscription: SubscriptionId,
+    ) -> Result<(Vec<Event>, Vec<Error>)> {
+        let mut scan =
+            self.space
+                .scan_prefix(txn, |out| subscription.encode(out), Order::Ascending)?;
+        let (mut events, mut damage) = (Vec::new(), Vec::new());
+        while let Some((key, value)) = scan.next()? {
+            match self.read_row(key, value) {
+                Ok(row) => events.push(row.event),
+                Err(error) => damage.push(error),
+            }
+        }
+        events.sort_unstable_by_key(|event| EventKey::from(event));
+        Ok((events, damage))
+    }
+}
+
+/// The subscriptions that a space with keys of (subscription, …) has rows of:
+/// one step for each, whatever number of rows it has.
+pub(super) fn subscriptions<X: ReadTxn>(space: &Space, txn: &X) -> Result<Vec<SubscriptionId>> {
+    let mut found = Vec::new();
+    let mut next = Some(KeyBuf::new());
+    while let Some(start) = next {
+        let mut scan = space.scan_from(txn, &start)?;
+        let Some((mut key, _)) = scan.next()? else {
+            break;
+        };
+        let subscription =
+            SubscriptionId::decode(&mut key).map_err(|error| space.damaged(error))?;
+        found.push(subscription);
+        let mut prefix = KeyBuf::new();
+        subscription.encode(&mut prefix);
+        next = prefix_end(&prefix);
+    }
+    Ok(found)
+}

@@ -1,0 +1,254 @@
+//! The history of subscriptions: which publications were dispatched under
+//! each, once however many receivers they had, in the order of their first event.
+//!
+//! It follows from the events, and is kept beside them so that reading it costs
+//! what is read and not what is stored:
+//!
+//! * `realmstore.history`: (subscription, first time, publication) → nothing.
+//!   The history itself, in order.
+//! * `realmstore.history_positions`: (subscription, publication) → first time
+//!   and number of events. Where a publication stands in it.
+
+use uuid::Uuid;
+
+use super::tables::{EventKey, Events};
+use crate::backend::{ReadTxn, WriteTxn};
+use crate::directory::Slots;
+use crate::key::{Key, KeyBuf};
+use crate::record::EventView;
+use crate::table::{Companion, Space, Table};
+use crate::{PublicationId, Result, SubscriptionId, Timestamp};
+
+const HISTORY_OID: Uuid = Uuid::from_u128(0xea38fb0f_2282_41f9_b952_21875eb54712);
+const HISTORY_NAME: &str = "realmstore.history";
+const POSITIONS_OID: Uuid = Uuid::from_u128(0x59a03ad4_fe8a_4950_8928_b888f11d6886);
+const POSITIONS_NAME: &str = "realmstore.history_positions";
+const VERSION: Option<u32> = Some(1);
+
+/// A publication in the history of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HistoryEntry {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// When the publication was first dispatched under it.
+    pub timestamp: Timestamp,
+    /// The publication.
+    pub publication: PublicationId,
+}
+
+impl Key for HistoryEntry {
+    fn encode(&self, out: &mut KeyBuf) {
+        (self.subscription, self.timestamp, self.publication).encode(out);
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Result<Self, crate::key::KeyError> {
+        let (subscription, timestamp, publication) = Key::decode(bytes)?;
+        Ok(Self {
+            subscription,
+            timestamp,
+            publication,
+        })
+    }
+}
+
+/// Where a publication stands in the history of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) first: Timestamp,
+    /// How many events of it there are: at 0 it leaves the history.
+    pub(super) events: u64,
+}
+
+/// The history that follows the table of [`Events`].
+#[derive(Debug, Clone, Copy)]
+pub struct History {
+    history: Space,
+    positions: Space,
+    events: Space,
+}
+
+impl History {
+    pub(super) fn history(&self) -> &Space {
+        &self.history
+    }
+
+    pub(super) fn position<X: ReadTxn>(
+        &self,
+        txn: &X,
+        subscription: SubscriptionId,
+        publication: PublicationId,
+    ) -> Result<Option<Position>> {
+        let value = self
+            .positions
+            .get(txn, |out| (subscription, publication).encode(out))?;
+        value
+            .map(|value| {
+                let (first, events) = Key::from_bytes(value.as_ref())
+                    .map_err(|error| self.positions.damaged(error))?;
+                Ok(Position { first, events })
+            })
+            .transpose()
+    }
+
+    fn set_position<X: WriteTxn>(
+        &self,
+        txn: &mut X,
+        key: &EventKey,
+        position: Position,
+    ) -> Result<()> {
+        let mut value = KeyBuf::new();
+        (position.first, position.events).encode(&mut value);
+        self.positions.put(
+            txn,
+            |out| (key.subscription, key.publication).encode(out),
+            &value,
+        )
+    }
+
+    fn list<X: WriteTxn>(&self, txn: &mut X, key: &EventKey, timestamp: Timestamp) -> Result<()> {
+        self.history.put(
+            txn,
+            |out| (key.subscription, timestamp, key.publication).encode(out),
+            &[],
+        )
+    }
+
+    fn unlist<X: WriteTxn>(&self, txn: &mut X, key: &EventKey, timestamp: Timestamp) -> Result<()> {
+        self.history
+            .delete(txn, |out| {
+                (key.subscription, timestamp, key.publication).encode(out)
+            })
+            .map(drop)
+    }
+
+    /// Takes note of `new` events of one publication under one subscription,
+    /// the first of which stands at `first`.
+    pub(super) fn add<X: WriteTxn>(&self, txn: &mut X, first: &EventKey, new: u64) -> Result<()> {
+        let position = match self.position(txn, first.subscription, first.publication)? {
+            None => {
+                self.list(txn, first, first.timestamp)?;
+                Position {
+                    first: first.timestamp,
+                    events: new,
+                }
+            }
+            Some(old) => {
+                if first.timestamp < old.first {
+                    self.unlist(txn, first, old.first)?;
+                    self.list(txn, first, first.timestamp)?;
+                }
+                Position {
+                    first: old.first.min(first.timestamp),
+                    events: old.events.saturating_add(new),
+                }
+            }
+        };
+        self.set_position(txn, first, position)
+    }
+
+    /// Takes note that the event at `key` is gone.
+    fn remove<X: WriteTxn>(&self, txn: &mut X, key: &EventKey) -> Result<()> {
+        let Some(old) = self.position(txn, key.subscription, key.publication)? else {
+            return Ok(());
+        };
+        let events = old.events.saturating_sub(1);
+        let first = if events == 0 {
+            None
+        } else if key.timestamp > old.first {
+            Some(old.first)
+        } else {
+            self.next_event(txn, key)?
+        };
+        if first != Some(old.first) {
+            self.unlist(txn, key, old.first)?;
+            if let Some(first) = first {
+                self.list(txn, key, first)?;
+            }
+        }
+        match first {
+            Some(first) => self.set_position(txn, key, Position { first, events }),
+            None => self
+                .positions
+                .delete(txn, |out| (key.subscription, key.publication).encode(out))
+                .map(drop),
+        }
+    }
+
+    /// The time of the publication's first event from `from` on. It is near:
+    /// a publication is dispatched to its receivers at about the same time.
+    fn next_event<X: ReadTxn>(&self, txn: &X, from: &EventKey) -> Result<Option<Timestamp>> {
+        let mut next = KeyBuf::new();
+        (from.subscription, from.timestamp).encode(&mut next);
+        let mut scan = self.events.scan_from(txn, &next)?;
+        while let Some((key, _)) = scan.next()? {
+            let key = EventKey::from_bytes(key).map_err(|error| self.events.damaged(error))?;
+            if key.subscription != from.subscription {
+                break;
+            }
+            if key.publication == from.publication {
+                return Ok(Some(key.timestamp));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// An event that came or went. One that only changed stays where it is.
+#[derive(Debug, Clone, Copy)]
+pub enum EventChange {
+    /// The event is new.
+    Added,
+    /// The event is gone.
+    Removed,
+    /// The event was there and is there.
+    Kept,
+}
+
+impl Companion<Events> for History {
+    type Plan = EventChange;
+
+    fn attach(slots: &mut dyn Slots) -> Result<Self> {
+        let history = Space::new(
+            slots.slot(HISTORY_OID, HISTORY_NAME, VERSION)?,
+            HISTORY_NAME,
+        );
+        let positions = Space::new(
+            slots.slot(POSITIONS_OID, POSITIONS_NAME, VERSION)?,
+            POSITIONS_NAME,
+        );
+        let events = Space::new(
+            slots.slot(Events::OID, Events::NAME, Events::SCHEMA_VERSION)?,
+            Events::NAME,
+        );
+        Ok(Self {
+            history,
+            positions,
+            events,
+        })
+    }
+
+    fn plan(
+        &self,
+        _key: &EventKey,
+        old: Option<&EventView<'_>>,
+        new: Option<&EventView<'_>>,
+    ) -> Result<EventChange> {
+        Ok(match (old, new) {
+            (None, Some(_)) => EventChange::Added,
+            (Some(_), None) => EventChange::Removed,
+            _ => EventChange::Kept,
+        })
+    }
+
+    fn check<X: ReadTxn>(&self, _txn: &X, _key: &EventKey, _plan: &EventChange) -> Result<()> {
+        Ok(())
+    }
+
+    fn apply<X: WriteTxn>(&self, txn: &mut X, key: &EventKey, plan: EventChange) -> Result<()> {
+        match plan {
+            EventChange::Added => self.add(txn, key, 1),
+            EventChange::Removed => self.remove(txn, key),
+            EventChange::Kept => Ok(()),
+        }
+    }
+}
