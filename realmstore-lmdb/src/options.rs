@@ -1,0 +1,249 @@
+//! How a store is opened.
+
+use std::path::Path;
+use std::time::Duration;
+
+use heed::{CommitOrAbort, EnvFlags, EnvOpenOptions};
+use realmstore_core::{ErrorKind, Result};
+
+use crate::backend::Opened;
+use crate::files::{self, DATA_FILE};
+use crate::{ENGINE, Entries, Environment, LmdbBackend, error, format};
+
+/// The address space that is reserved for a map by default, and the limit up
+/// to which a smaller map grows.
+#[cfg(target_pointer_width = "64")]
+const RESERVATION: usize = 1 << 40;
+#[cfg(not(target_pointer_width = "64"))]
+const RESERVATION: usize = 1 << 30;
+
+/// What must be had at least when the system refuses the whole reservation.
+const LEAST_RESERVATION: usize = 1 << 30;
+
+/// The least map that is worth having.
+const LEAST_MAP: usize = 1 << 20;
+
+/// Sizes of maps are multiples of this, and so of every page size in use.
+pub(crate) const MAP_UNIT: usize = 64 << 10;
+
+/// How to open an LMDB store.
+///
+/// ```
+/// use realmstore_core::Backend;
+/// use realmstore_lmdb::LmdbOptions;
+///
+/// # fn main() -> realmstore_core::Result<()> {
+/// # let directory = tempfile::tempdir().map_err(|error| {
+/// #     realmstore_core::Error::new(realmstore_core::ErrorKind::Io, error.to_string())
+/// # })?;
+/// # let path = directory.path().join("realm");
+/// # drop(LmdbOptions::new().open(&path)?);
+/// let store = LmdbOptions::new().read_only(true).open(&path)?;
+/// assert!(store.info()?.read_only);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "options do nothing until a store is opened with them"]
+pub struct LmdbOptions {
+    read_only: bool,
+    create: bool,
+    map_size: Option<usize>,
+    max_readers: u32,
+    grow_timeout: Duration,
+}
+
+impl Default for LmdbOptions {
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            create: true,
+            map_size: None,
+            max_readers: 1024,
+            grow_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl LmdbOptions {
+    /// To read and write, creating what is missing, with a map that no store
+    /// will fill.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether to open the store for reading only. `data.mdb` is then not
+    /// changed by a byte, and must exist. Readers register in `lock.mdb`, so
+    /// that one must be writable, except on a read-only file system.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Whether to create the store, and its directory, where there is none.
+    /// It is so by default.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// The size of the memory map in bytes, rounded up to whole pages; at
+    /// least 1 MiB, and at least what the store takes already.
+    ///
+    /// By default 1 TiB of address space is reserved (1 GiB on 32 bits), or
+    /// as much of it as the system allows. It costs neither memory nor disk,
+    /// and is the limit of what the store can hold.
+    ///
+    /// A smaller map, for a system that counts address space, grows by itself
+    /// up to that size. Three things are different then: each write
+    /// transaction keeps a copy of what it writes until it ends; growth waits
+    /// until no other transaction of the process is alive (see
+    /// [`grow_timeout`](Self::grow_timeout)); and if the system refuses the
+    /// larger map, there is none any more, and the store must be opened again.
+    pub fn map_size(mut self, bytes: usize) -> Self {
+        self.map_size = Some(bytes);
+        self
+    }
+
+    /// How many snapshots can be open at once, over all processes; 1024 by
+    /// default, at least 1. Where another process has the store open already,
+    /// its number counts.
+    pub fn max_readers(mut self, readers: u32) -> Self {
+        self.max_readers = readers;
+        self
+    }
+
+    /// How long the map waits for the transactions of this process to end
+    /// when it has to grow, before it gives up with [`ErrorKind::Busy`]; 30
+    /// seconds by default. Snapshots that begin meanwhile are held back for
+    /// some 100 ms each. A thread that writes while it holds a snapshot itself
+    /// will wait in vain.
+    pub fn grow_timeout(mut self, timeout: Duration) -> Self {
+        self.grow_timeout = timeout;
+        self
+    }
+
+    /// Opens the store in a directory. The path of the `data.mdb` in it will
+    /// do as well.
+    ///
+    /// # Errors
+    /// * [`ErrorKind::NotFound`]: there is no store, and none is to be created;
+    /// * [`ErrorKind::InUse`]: this process has it open already, or another
+    ///   one with another version of LMDB has;
+    /// * [`ErrorKind::Unsupported`]: it is in another format of LMDB;
+    /// * [`ErrorKind::Damaged`]: `data.mdb` is not of LMDB, is cut short, or
+    ///   has a damaged header; or it is of LMDB and not a realm store;
+    /// * [`ErrorKind::ReadOnly`]: `data.mdb` cannot be written to;
+    /// * [`ErrorKind::InvalidInput`]: the path does not name a directory;
+    /// * [`ErrorKind::Full`]: the system refuses even the least map;
+    /// * [`ErrorKind::Io`]: permissions, or a failing disk.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<LmdbBackend> {
+        self.open_path(path.as_ref())
+            .map_err(|error| error.engine(ENGINE).operation("open"))
+    }
+
+    fn open_path(&self, path: &Path) -> Result<LmdbBackend> {
+        let directory = files::store_directory(path)?;
+        let data = directory.join(DATA_FILE);
+        let exists = format::check(&data)?;
+        if !exists {
+            if self.read_only || !self.create {
+                return Err(error::plain(
+                    ErrorKind::NotFound,
+                    format!("there is no LMDB store in {}", directory.display()),
+                ));
+            }
+            files::create_directory(&directory)?;
+        } else {
+            if !self.read_only {
+                files::check_writable(&data)?;
+            }
+            files::provide_lock_file(&directory, self.read_only)?;
+        }
+
+        let env = self.open_environment(&directory)?;
+        let failed = |error| error::opening(error, &directory, self.read_only);
+        let entries = entries_of(&env).map_err(failed)?.ok_or_else(|| {
+            error::plain(
+                ErrorKind::Engine,
+                "LMDB has no unnamed database, which it always has",
+            )
+        })?;
+        if !self.read_only {
+            // What crashed processes were reading would be kept for ever.
+            env.clear_stale_readers().map_err(failed)?;
+        }
+        Ok(LmdbBackend::new(Opened {
+            env,
+            entries,
+            read_only: self.read_only,
+            grow_timeout: self.grow_timeout,
+            growth_limit: self
+                .map_size
+                .filter(|&size| size < RESERVATION)
+                .map(|_| RESERVATION),
+            directory,
+        }))
+    }
+
+    fn open_environment(&self, directory: &Path) -> Result<Environment> {
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options.max_readers(self.max_readers.max(1));
+        if self.read_only {
+            // SAFETY: the flag takes none of LMDB's locks away.
+            unsafe { options.flags(EnvFlags::READ_ONLY) };
+        }
+        let mut size = match self.map_size {
+            None => RESERVATION,
+            Some(size) => round_up(size.max(LEAST_MAP), MAP_UNIT).ok_or_else(|| {
+                error::plain(
+                    ErrorKind::InvalidInput,
+                    format!("a map of {size} bytes is larger than the address space"),
+                )
+            })?,
+        };
+        loop {
+            options.map_size(size);
+            // SAFETY: all the locks of LMDB are in use, the file was found to
+            // be one of its format and to be whole, and heed sees to it that
+            // it is open only once in this process. That nobody changes the
+            // file behind LMDB's back is what the crate's documentation asks
+            // of its users.
+            match unsafe { options.open(directory) } {
+                Err(error)
+                    if self.map_size.is_none()
+                        && size > LEAST_RESERVATION
+                        && is_out_of_memory(&error) =>
+                {
+                    size /= 2;
+                }
+                result => {
+                    return result
+                        .map_err(|error| error::opening(error, directory, self.read_only));
+                }
+            }
+        }
+    }
+}
+
+fn entries_of(env: &Environment) -> heed::Result<Option<Entries>> {
+    let txn = env.read_txn()?;
+    let opened = env.open_databases_and_commit(txn, |opener, txn| {
+        opener
+            .open_database(txn, None)
+            .map(CommitOrAbort::<_, ()>::Commit)
+    })?;
+    Ok(match opened {
+        CommitOrAbort::Commit(entries) => entries,
+        CommitOrAbort::Abort(()) => None,
+    })
+}
+
+fn is_out_of_memory(error: &heed::Error) -> bool {
+    matches!(error, heed::Error::Io(error) if error.kind() == std::io::ErrorKind::OutOfMemory)
+}
+
+/// The next multiple of `unit` that is not an overflow.
+pub(crate) fn round_up(size: usize, unit: usize) -> Option<usize> {
+    size.checked_next_multiple_of(unit)
+}
