@@ -1,0 +1,191 @@
+//! The contract of realmstore's storage engines, as tests.
+//!
+//! What an engine promises stands on [`Backend`]; each sentence of it is a
+//! test here, written once, against the trait. So are the tests of tables,
+//! indexes and the realm store, which are core's but only as good as the
+//! engine below. An engine says how it is opened ([`Engine`]) and runs them
+//! all with one line, in a file of its own under `tests/`:
+//!
+//! ```ignore
+//! conformance::suites!(Lmdb);
+//! ```
+//!
+//! Every test opens a fresh store. Property tests print the seed of a failure
+//! and keep it in `proptest-regressions`, to be tried first from then on.
+
+#![forbid(unsafe_code)]
+#![allow(
+    missing_docs,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "these are tests: they fail by panicking, and their names say what they show"
+)]
+
+pub mod backend;
+pub mod counting;
+pub mod store;
+pub mod tables;
+
+use std::path::Path;
+
+use proptest::test_runner::{Config as ProptestConfig, TestRunner};
+use realmstore_core::{Backend, RealmStore, Result, Scan};
+
+/// How the suites open a store of an engine.
+pub trait Engine {
+    /// The engine's backend.
+    type Backend: Backend;
+
+    /// Opens the store in a directory, and makes it where there is none.
+    fn open(directory: &Path) -> Result<Self::Backend>;
+
+    /// Opens the store in a directory for reading.
+    fn open_read_only(directory: &Path) -> Result<Self::Backend>;
+}
+
+/// A store in a directory of its own, which goes with it.
+pub struct Fresh<B> {
+    pub store: B,
+    pub directory: tempfile::TempDir,
+}
+
+impl<B> std::ops::Deref for Fresh<B> {
+    type Target = B;
+
+    fn deref(&self) -> &B {
+        &self.store
+    }
+}
+
+impl<B: Backend> Fresh<B> {
+    /// A new, empty store.
+    pub fn new<E: Engine<Backend = B>>() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self {
+            store: E::open(directory.path()).unwrap(),
+            directory,
+        }
+    }
+
+    /// Closes the store and opens it again.
+    pub fn reopen<E: Engine<Backend = B>>(self) -> Self {
+        let Self { store, directory } = self;
+        drop(store);
+        Self {
+            store: E::open(directory.path()).unwrap(),
+            directory,
+        }
+    }
+
+    /// Closes the store and opens it for reading.
+    pub fn reopen_read_only<E: Engine<Backend = B>>(self) -> Self {
+        let Self { store, directory } = self;
+        drop(store);
+        Self {
+            store: E::open_read_only(directory.path()).unwrap(),
+            directory,
+        }
+    }
+
+    /// Attaches a realm store.
+    pub fn realm(self) -> Fresh<RealmStore<B>> {
+        Fresh {
+            store: RealmStore::attach(self.store).unwrap(),
+            directory: self.directory,
+        }
+    }
+}
+
+/// Runs a property as often as `cases` says, or `PROPTEST_CASES`. The seed of
+/// a failure is printed, and kept beside the suite's file to be tried first.
+fn property(file: &'static str, cases: u32) -> TestRunner {
+    let config = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() {
+        config.cases
+    } else {
+        cases
+    };
+    TestRunner::new(ProptestConfig {
+        cases,
+        source_file: Some(file),
+        ..config
+    })
+}
+
+/// All entries of a scan, owned.
+pub fn collect(mut scan: impl Scan) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut entries = Vec::new();
+    while let Some((key, value)) = scan.next().unwrap() {
+        entries.push((key.to_vec(), value.to_vec()));
+    }
+    entries
+}
+
+/// Runs every suite against an [`Engine`]: one `#[test]` for each case, named
+/// `suite::case`.
+#[macro_export]
+macro_rules! suites {
+    ($engine:ty) => {
+        $crate::suites! { @ $engine;
+            backend: [
+                keys_are_ordered_as_byte_strings,
+                keys_have_1_to_511_bytes,
+                values_may_be_empty_and_large,
+                a_snapshot_sees_what_was_committed_before_it_and_nothing_else,
+                a_reader_does_not_wait_for_a_writer,
+                a_writer_sees_its_own_changes_in_get_and_scan,
+                a_transaction_that_is_dropped_leaves_no_trace,
+                insert_takes_only_a_key_that_is_free,
+                delete_says_whether_the_key_was_there,
+                a_second_writer_waits_for_the_first,
+                a_second_writer_on_the_same_thread_is_refused,
+                a_read_only_store_refuses_writers,
+                ranges_of_every_kind_agree_with_a_model,
+                random_operations_agree_with_a_model,
+            ],
+            tables: [
+                records_are_found_under_their_keys,
+                ranges_and_prefixes_of_keys,
+                the_last_slot_of_the_keyspace_is_scanned_to_its_end,
+                indexes_follow_every_change,
+                a_unique_index_refuses_a_second_owner,
+                an_index_is_rebuilt_from_its_table,
+                a_newer_version_of_a_table_is_refused_by_name,
+                slots_of_others_are_left_alone,
+                a_damaged_directory_entry_keeps_its_slot,
+            ],
+            store: [
+                a_session_joins_and_leaves,
+                the_newest_session_of_an_id_at_a_time,
+                sessions_of_an_authid_come_newest_first,
+                an_authid_of_any_length_is_found,
+                a_session_that_cannot_be_read_in_full_is_left_as_it_is,
+                records_without_identity_are_refused,
+                history_lists_a_publication_once_at_its_first_event,
+                history_and_events_agree_with_a_model,
+                events_in_one_nanosecond_are_all_kept,
+                the_same_event_again_changes_nothing,
+                the_newest_ten_of_a_million_events_are_read_without_the_rest,
+                events_of_crossbar_are_in_every_answer_before_and_after_adoption,
+                an_adoption_that_is_stopped_goes_on,
+                events_that_cannot_be_read_stay_and_are_named,
+                what_others_commit_is_in_every_answer,
+                own_tables_survive_a_reopen,
+                a_read_only_store_without_our_tables_reads_as_empty,
+            ],
+        }
+    };
+    (@ $engine:ty; $($suite:ident: [$($case:ident),* $(,)?],)*) => {
+        $(mod $suite {
+            #[allow(unused_imports, reason = "the engine may be named by its full path")]
+            use super::*;
+
+            $(#[test]
+            fn $case() {
+                $crate::$suite::$case::<$engine>();
+            })*
+        })*
+    };
+}
