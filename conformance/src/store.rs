@@ -766,6 +766,15 @@ pub fn events_that_cannot_be_read_stay_and_are_named<E: Engine>() {
             (1, 1_002, bare.to_bytes().unwrap()),
         ],
     );
+    // And a key that is too short to name a subscription.
+    let mut txn = fresh.begin_write().unwrap();
+    let slot = Directory::read(&txn)
+        .unwrap()
+        .slot(CROSSBAR_EVENTS_OID)
+        .unwrap();
+    txn.put(&[&slot.to_be_bytes()[..], &[0, 0, 0]].concat(), &[1, 2, 3])
+        .unwrap();
+    txn.commit().unwrap();
     let store = fresh.realm();
     let readable = [good, event(1, 1_002, 8, 0)];
     for _ in 0..2 {
@@ -779,13 +788,17 @@ pub fn events_that_cannot_be_read_stay_and_are_named<E: Engine>() {
             readable
         );
         assert_eq!(damaged.len(), 1);
-        assert_eq!(damaged[0].as_ref().unwrap_err().kind(), ErrorKind::Damaged);
+        let error = damaged[0].as_ref().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+        let key = [&1u64.to_be_bytes()[..], &1_001u64.to_le_bytes()].concat();
+        assert_eq!(error.row_key(), Some(&key[..]));
+        assert_eq!(store.subscriptions(&txn).unwrap(), [subscription(1)]);
         drop(txn);
         let mut named = 0;
         let done = store
             .adopt(|_| ControlFlow::Continue(()), |_, _| named += 1)
             .unwrap();
-        assert_eq!((done.events_left, named, done.complete), (1, 1, true));
+        assert_eq!((done.events_left, named, done.complete), (2, 2, true));
     }
     assert_eq!(
         store.events().count(&store.begin_read().unwrap()).unwrap(),

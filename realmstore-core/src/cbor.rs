@@ -125,16 +125,25 @@ impl<'a> CborRef<'a> {
     /// When the bytes are not exactly one well-formed CBOR value, or it is
     /// nested deeper than [`MAX_DEPTH`].
     pub fn to_value(self) -> Result<Value, CborError> {
+        match self.to_value_and_rest()? {
+            (value, []) => Ok(value),
+            (_, rest) => Err(CborError(format!(
+                "not one CBOR value: it ends {} bytes before the end",
+                rest.len()
+            ))),
+        }
+    }
+
+    /// Decodes the value that the bytes begin with, and gives what follows it:
+    /// for salvaging records that are damaged at their end.
+    ///
+    /// # Errors
+    /// When the bytes do not begin with a well-formed CBOR value, or it is
+    /// nested deeper than [`MAX_DEPTH`].
+    pub fn to_value_and_rest(self) -> Result<(Value, &'a [u8]), CborError> {
         let mut decoder = Decoder::new(self.0);
         let value = Value::decode(&mut decoder, 0)?;
-        let end = decoder.position();
-        if end != self.0.len() {
-            return Err(CborError(format!(
-                "not one CBOR value: it ends at byte {end} of {}",
-                self.0.len()
-            )));
-        }
-        Ok(value)
+        Ok((value, self.0.get(decoder.position()..).unwrap_or_default()))
     }
 
     /// Decodes into any [`serde`] type, borrowing text and bytes where the type does.

@@ -64,6 +64,7 @@ struct Inner {
     engine: Option<&'static str>,
     table: Option<&'static str>,
     operation: Option<&'static str>,
+    key: Option<Box<[u8]>>,
     message: Cow<'static, str>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -76,6 +77,7 @@ impl Error {
             engine: None,
             table: None,
             operation: None,
+            key: None,
             message: message.into(),
             source: None,
         }))
@@ -99,6 +101,12 @@ impl Error {
         self
     }
 
+    /// Names the key, without the table's slot, of the row that was touched.
+    pub fn key(mut self, key: &[u8]) -> Self {
+        self.0.key.get_or_insert_with(|| key.into());
+        self
+    }
+
     /// Adds the error that caused this one.
     pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
@@ -113,6 +121,11 @@ impl Error {
     /// The name of the table that was touched, where one was.
     pub fn table_name(&self) -> Option<&'static str> {
         self.0.table
+    }
+
+    /// The key of the row that was touched, without the table's slot, where it is known.
+    pub fn row_key(&self) -> Option<&[u8]> {
+        self.0.key.as_deref()
     }
 
     /// Whether the very same call may succeed when it is made again.
@@ -133,6 +146,13 @@ impl fmt::Display for Error {
         {
             write!(f, "{part}: ")?;
         }
+        if let Some(key) = &inner.key {
+            f.write_str("key ")?;
+            for byte in key {
+                write!(f, "{byte:02x}")?;
+            }
+            f.write_str(": ")?;
+        }
         f.write_str(&inner.message)
     }
 }
@@ -145,6 +165,7 @@ impl fmt::Debug for Error {
             .field("engine", &inner.engine)
             .field("table", &inner.table)
             .field("operation", &inner.operation)
+            .field("key", &inner.key)
             .field("message", &inner.message)
             .field("source", &inner.source)
             .finish()

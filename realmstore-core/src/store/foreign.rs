@@ -12,7 +12,7 @@ use crate::backend::{Order, ReadTxn};
 use crate::directory::Directory;
 use crate::key::{Key, KeyBuf, prefix_end};
 use crate::record::{Event, Record};
-use crate::table::{Slot, Space};
+use crate::table::{Slot, Space, successor};
 use crate::{Error, Result, SubscriptionId, Timestamp};
 
 /// The OID of Crossbar.io's own table of events.
@@ -58,7 +58,7 @@ impl ForeignEvents {
             .map_err(|error| error.table(NAME))?
             .salvage();
         if let Some(damage) = damage.into_iter().find(|_| event.publication.is_unset()) {
-            return Err(Error::from(damage).table(NAME));
+            return Err(Error::from(damage).table(NAME).key(key));
         }
         let complete = !event.subscription.is_unset() && !event.timestamp.is_unset();
         if event.subscription.is_unset() {
@@ -93,7 +93,8 @@ impl ForeignEvents {
 }
 
 /// The subscriptions that a space with keys of (subscription, …) has rows of:
-/// one step for each, whatever number of rows it has.
+/// one step for each, whatever number of rows it has. A damaged key, too short
+/// to name one, belongs to none.
 pub(super) fn subscriptions<X: ReadTxn>(space: &Space, txn: &X) -> Result<Vec<SubscriptionId>> {
     let mut found = Vec::new();
     let mut next = Some(KeyBuf::new());
@@ -102,8 +103,10 @@ pub(super) fn subscriptions<X: ReadTxn>(space: &Space, txn: &X) -> Result<Vec<Su
         let Some((mut key, _)) = scan.next()? else {
             break;
         };
-        let subscription =
-            SubscriptionId::decode(&mut key).map_err(|error| space.damaged(error))?;
+        let Ok(subscription) = SubscriptionId::decode(&mut key) else {
+            next = Some(successor(key));
+            continue;
+        };
         found.push(subscription);
         let mut prefix = KeyBuf::new();
         subscription.encode(&mut prefix);

@@ -413,7 +413,9 @@ impl<B: Backend> RealmStore<B> {
         foreign.retain(|event| query.contains(event.timestamp));
         let mut scan = query.scan(self.events.space(), txn, subscription)?;
         let own = std::iter::from_fn(move || match scan.next().transpose()? {
-            Ok((_, value)) => Some(Event::decode(value).map_err(|error| error.table(Events::NAME))),
+            Ok((key, value)) => {
+                Some(Event::decode(value).map_err(|error| error.table(Events::NAME).key(key)))
+            }
             Err(error) => Some(Err(error)),
         });
         Ok(Merge::new(&query, own, foreign, damage, |event| {
@@ -469,7 +471,7 @@ impl<B: Backend> RealmStore<B> {
         let mut scan = query.scan(&space, txn, subscription)?;
         let own = std::iter::from_fn(move || match scan.next().transpose()? {
             Ok((key, _)) => {
-                Some(HistoryEntry::from_bytes(key).map_err(|error| space.damaged(error)))
+                Some(HistoryEntry::from_bytes(key).map_err(|error| space.damaged(error).key(key)))
             }
             Err(error) => Some(Err(error)),
         })

@@ -1,0 +1,206 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use realmstore::{SessionId, SubscriptionId, Timestamp};
+
+/// What a script can tell from the exit code.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check found something, 2 could not do it.";
+
+/// Look into the realm stores of WAMP routers: sessions, publications, events
+/// and the history of subscriptions.
+///
+/// A STORE is named by its engine and path, lmdb:PATH, or by its path alone.
+/// Stores that Crossbar.io wrote are read as they are. Every command but
+/// `demo` and `adopt` opens the store read-only and changes nothing in it.
+#[derive(Parser)]
+#[command(name = "realmstore", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// See it work, on the recording of a real router
+    ///
+    /// Takes the bundled recording of a Crossbar.io router, stores its
+    /// sessions, publications and events in a new realm store in one durable
+    /// commit, and reads the history of a subscription back.
+    #[command(after_long_help = "Example:\n  realmstore demo ./my-store")]
+    Demo {
+        /// Where to keep the new store [default: a temporary directory, removed at the end]
+        store: Option<String>,
+    },
+    /// What a store is and holds: engine, format, size, tables
+    ///
+    /// Counts the rows of every table, those of other programs included, by
+    /// walking the whole store.
+    #[command(after_long_help = "Example:\n  realmstore info /var/lib/crossbar/realm1")]
+    Info {
+        #[command(flatten)]
+        store: Store,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Who joined and left, by the time of joining
+    #[command(
+        after_long_help = "Example:\n  realmstore sessions ./my-store --authid joe --reverse --limit 10"
+    )]
+    Sessions {
+        #[command(flatten)]
+        store: Store,
+        /// Only sessions with this authid
+        #[arg(long)]
+        authid: Option<String>,
+        /// Only sessions with this WAMP session ID
+        #[arg(long, value_name = "ID")]
+        session: Option<SessionId>,
+        #[command(flatten)]
+        page: PageArgs,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// What was published, by time
+    #[command(
+        after_long_help = "Example:\n  realmstore publications ./my-store --topic com.example.a --json"
+    )]
+    Publications {
+        #[command(flatten)]
+        store: Store,
+        /// Only publications to exactly this topic
+        #[arg(long)]
+        topic: Option<String>,
+        #[command(flatten)]
+        page: PageArgs,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// What was dispatched to whom, by subscription and time
+    #[command(
+        after_long_help = "Example:\n  realmstore events ./my-store 5926138259517046 --limit 20"
+    )]
+    Events {
+        #[command(flatten)]
+        store: Store,
+        /// Only events of this subscription
+        subscription: Option<SubscriptionId>,
+        #[command(flatten)]
+        page: PageArgs,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Which subscriptions have history, and of what
+    ///
+    /// For each subscription: the topics, the number of publications and of
+    /// events, and the times of the first and the last one.
+    #[command(after_long_help = "Example:\n  realmstore subscriptions ./my-store")]
+    Subscriptions {
+        #[command(flatten)]
+        store: Store,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// The history of a subscription: each publication once
+    ///
+    /// Each publication stands at the time of its first event under the
+    /// subscription, oldest first. Both ends of a range of time are part of it.
+    #[command(after_long_help = "Examples:
+  realmstore history ./my-store 5926138259517046 --reverse --limit 10
+  realmstore history ./my-store 5926138259517046 --from-time 2026-11-22T12:00:00Z --json")]
+    History {
+        #[command(flatten)]
+        store: Store,
+        /// The subscription's ID, as `realmstore subscriptions` lists it
+        subscription: SubscriptionId,
+        /// Nothing earlier than this (RFC 3339)
+        #[arg(long, value_name = "TIME")]
+        from_time: Option<Timestamp>,
+        /// Nothing later than this (RFC 3339)
+        #[arg(long, value_name = "TIME")]
+        until_time: Option<Timestamp>,
+        #[command(flatten)]
+        page: PageArgs,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// One record, as JSON
+    #[command(after_long_help = "Examples:
+  realmstore get ./my-store publication 145182023210062
+  realmstore get ./my-store session b7dd361d-6dc7-4751-a9a2-38f7a4349ab2")]
+    Get {
+        #[command(flatten)]
+        store: Store,
+        /// The kind of record
+        table: RecordKind,
+        /// A publication's ID; a session's OID, or a WAMP session ID for the latest session that had it
+        key: String,
+    },
+    /// Everything, as JSON Lines
+    ///
+    /// One object for each record, with its table: sessions by the time of
+    /// joining, publications by time, events by subscription and time. A
+    /// record that is damaged comes as far as it can be read, marked as
+    /// damaged, and is named on standard error.
+    #[command(
+        after_long_help = "Example:\n  realmstore export /var/lib/crossbar/realm1 > realm1.jsonl"
+    )]
+    Export {
+        #[command(flatten)]
+        store: Store,
+    },
+    /// Make a store of Crossbar.io our own, so that history is read fast
+    ///
+    /// Moves the events that Crossbar.io wrote into a table that is in order,
+    /// and completes the indexes. Crossbar.io can still open the store; it
+    /// does not see the events that were moved. May be stopped and run again
+    /// at any time. Crossbar.io must not have the store open meanwhile.
+    #[command(after_long_help = "Example:\n  realmstore adopt /var/lib/crossbar/realm1")]
+    Adopt {
+        #[command(flatten)]
+        store: Store,
+    },
+    /// Print the completions for a shell
+    #[command(
+        after_long_help = "Example:\n  realmstore completions bash > ~/.local/share/bash-completion/completions/realmstore"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The store that a command works on.
+#[derive(Args)]
+pub(crate) struct Store {
+    /// The store: lmdb:PATH, or its path alone
+    #[arg(value_name = "STORE")]
+    pub(crate) location: String,
+}
+
+/// Which part of a list is printed.
+#[derive(Args)]
+pub(crate) struct PageArgs {
+    /// How many rows to print at most
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Begin with the last row; with --limit, print the last N
+    #[arg(long)]
+    pub(crate) reverse: bool,
+}
+
+/// For whom a command prints.
+#[derive(Args)]
+pub(crate) struct Format {
+    /// Print JSON, an object on each line, in place of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The kinds of records that have a key of their own.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum RecordKind {
+    /// A session
+    Session,
+    /// A publication
+    Publication,
+}
