@@ -26,6 +26,19 @@ pub enum Order {
 /// A range of keys: where it begins and where it ends.
 pub type KeyRange<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
 
+/// Whether a range is empty whatever is stored, because it ends before it
+/// begins. For engines: what they stand on may not take such a range.
+pub fn is_empty_range(range: KeyRange<'_>) -> bool {
+    match range {
+        (Bound::Included(lower), Bound::Included(upper)) => lower > upper,
+        (
+            Bound::Included(lower) | Bound::Excluded(lower),
+            Bound::Included(upper) | Bound::Excluded(upper),
+        ) => lower >= upper,
+        _ => false,
+    }
+}
+
 /// What a backend is and can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -36,6 +36,7 @@ pub mod record;
 pub mod store;
 pub mod table;
 mod timestamp;
+pub mod writer_lock;
 
 pub use backend::{
     Backend, BackendInfo, KeyRange, MAX_KEY_LEN, Order, ReadTxn, Scan, WriteTxn, check_key,

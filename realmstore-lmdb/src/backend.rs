@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use heed::{MdbError, RoTxn, RwTxn, WithoutTls};
+use realmstore_core::writer_lock::WriterLock;
 use realmstore_core::{Backend, BackendInfo, ErrorKind, Result};
 
 use crate::gate::{Gate, Pass};
 use crate::options::{MAP_UNIT, round_up};
-use crate::writer::WriterLock;
+use crate::redo::RedoLog;
 use crate::{ENGINE, Entries, Environment, LmdbOptions, LmdbReadTxn, LmdbWriteTxn, error};
 
 /// A realm store in LMDB.
@@ -20,7 +21,10 @@ pub struct LmdbBackend {
     env: Environment,
     entries: Entries,
     gate: Gate,
-    writer: WriterLock,
+    /// In front of LMDB's own lock, which would let a thread wait for itself
+    /// for ever, and would make the wait of other threads look like the work of
+    /// another process.
+    writer: WriterLock<RedoLog>,
     directory: PathBuf,
     read_only: bool,
     grow_timeout: Duration,
@@ -185,7 +189,10 @@ impl Backend for LmdbBackend {
                 "the store was opened read-only",
             ));
         }
-        let writer = self.writer.acquire()?;
+        let writer = self
+            .writer
+            .acquire()
+            .map_err(|error| error.engine(ENGINE))?;
         LmdbWriteTxn::begin(self, writer)
     }
 

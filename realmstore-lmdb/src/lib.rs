@@ -69,7 +69,6 @@ mod options;
 mod redo;
 mod scan;
 mod txn;
-mod writer;
 
 pub use backend::LmdbBackend;
 pub use format::{FileFormat, sniff};

@@ -1,11 +1,9 @@
 //! What a write transaction has done so far, to be done again in a larger map.
 
 use heed::RwTxn;
+use realmstore_core::writer_lock::Scratch;
 
 use crate::Entries;
-
-/// The memory that is kept for the next transaction, at most.
-const KEPT_CAPACITY: usize = 16 << 20;
 
 const PUT: u8 = 0;
 const DELETE: u8 = 1;
@@ -30,12 +28,6 @@ impl RedoLog {
         self.push(DELETE, key, &[]);
     }
 
-    /// Forgets everything, and keeps a moderate amount of memory.
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-        self.0.shrink_to(KEPT_CAPACITY);
-    }
-
     /// Does everything again.
     pub(crate) fn replay(&self, entries: Entries, txn: &mut RwTxn<'_>) -> heed::Result<()> {
         let mut rest = self.0.as_slice();
@@ -56,6 +48,12 @@ impl RedoLog {
             .extend_from_slice(&(value.len() as u32).to_ne_bytes());
         self.0.extend_from_slice(key);
         self.0.extend_from_slice(value);
+    }
+}
+
+impl Scratch for RedoLog {
+    fn reset(&mut self) {
+        self.0.reset();
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use heed::types::Bytes;
 use heed::{RoRange, RoRevRange, RoTxn};
+use realmstore_core::backend::is_empty_range;
 use realmstore_core::{KeyRange, MAX_KEY_LEN, Order, Result, Scan};
 
 use crate::{Entries, error};
@@ -89,13 +90,5 @@ fn storable(range: KeyRange<'_>) -> Option<KeyRange<'_>> {
         }
         bound => bound,
     };
-    let empty = match (lower, upper) {
-        (Bound::Included(lower), Bound::Included(upper)) => lower > upper,
-        (
-            Bound::Included(lower) | Bound::Excluded(lower),
-            Bound::Included(upper) | Bound::Excluded(upper),
-        ) => lower >= upper,
-        _ => false,
-    };
-    (!empty).then_some((lower, upper))
+    (!is_empty_range((lower, upper))).then_some((lower, upper))
 }

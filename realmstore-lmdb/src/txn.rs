@@ -1,15 +1,15 @@
 //! Snapshots and the write transaction.
 
 use std::fmt;
-use std::marker::PhantomData;
 
 use heed::{MdbError, PutFlags, RoTxn, RwTxn, WithoutTls};
+use realmstore_core::writer_lock::Writer;
 use realmstore_core::{
     Error, ErrorKind, KeyRange, MAX_KEY_LEN, Order, ReadTxn, Result, WriteTxn, check_key,
 };
 
 use crate::gate::Pass;
-use crate::writer::Writer;
+use crate::redo::RedoLog;
 use crate::{ENGINE, Entries, LmdbBackend, LmdbScan, error};
 
 /// The longest value that LMDB stores, in bytes.
@@ -96,15 +96,14 @@ pub struct LmdbWriteTxn<'b> {
     // the map, the right to write.
     txn: Option<RwTxn<'b>>,
     pass: Option<Pass<'b>>,
-    writer: Writer<'b>,
+    writer: Writer<'b, RedoLog>,
     /// LMDB's number of this transaction, one more than that of the last commit.
     number: usize,
     failure: ErrorKind,
-    _stays_on_its_thread: PhantomData<*const ()>,
 }
 
 impl<'b> LmdbWriteTxn<'b> {
-    pub(crate) fn begin(backend: &'b LmdbBackend, writer: Writer<'b>) -> Result<Self> {
+    pub(crate) fn begin(backend: &'b LmdbBackend, writer: Writer<'b, RedoLog>) -> Result<Self> {
         let (txn, pass) = backend.begin_heed_write()?;
         Ok(Self {
             backend,
@@ -113,7 +112,6 @@ impl<'b> LmdbWriteTxn<'b> {
             pass: Some(pass),
             writer,
             failure: ErrorKind::Engine,
-            _stays_on_its_thread: PhantomData,
         })
     }
 
@@ -165,7 +163,7 @@ impl<'b> LmdbWriteTxn<'b> {
                     "another process committed while the memory map was being enlarged",
                 ));
             }
-            match self.writer.redo.replay(self.backend.entries(), &mut txn) {
+            match self.writer.replay(self.backend.entries(), &mut txn) {
                 Ok(()) => {
                     (self.txn, self.pass) = (Some(txn), Some(pass));
                     return Ok(());
@@ -218,7 +216,7 @@ impl WriteTxn for LmdbWriteTxn<'_> {
             entries.put(txn, key, value)
         })?;
         if self.backend.map_grows() {
-            self.writer.redo.put(key, value);
+            self.writer.put(key, value);
         }
         Ok(())
     }
@@ -233,7 +231,7 @@ impl WriteTxn for LmdbWriteTxn<'_> {
             }
         })?;
         if inserted && self.backend.map_grows() {
-            self.writer.redo.put(key, value);
+            self.writer.put(key, value);
         }
         Ok(inserted)
     }
@@ -245,7 +243,7 @@ impl WriteTxn for LmdbWriteTxn<'_> {
         }
         let deleted = self.change("delete", 0, |entries, txn| entries.delete(txn, key))?;
         if deleted && self.backend.map_grows() {
-            self.writer.redo.delete(key);
+            self.writer.delete(key);
         }
         Ok(deleted)
     }
