@@ -39,6 +39,27 @@ pub fn is_empty_range(range: KeyRange<'_>) -> bool {
     }
 }
 
+/// What a commit is worth when it has returned.
+///
+/// Whatever is chosen, a commit is all or nothing for readers, and
+/// [`Backend::sync`] puts all of them on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Durability {
+    /// It is on disk.
+    #[default]
+    OnDisk,
+    /// It survives the end of the process, however that ends. After a crash
+    /// of the machine the newest commits may be missing; nothing else is lost
+    /// and nothing is damaged.
+    Eventual,
+    /// It survives the end of the process. After a crash of the machine the
+    /// store may be damaged beyond use: only for what can be made again.
+    ///
+    /// LMDB alone is any faster for it; for other engines it is the same as
+    /// [`Eventual`](Self::Eventual).
+    NoSync,
+}
+
 /// What a backend is and can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -51,6 +72,8 @@ pub struct BackendInfo {
     pub path: Option<std::path::PathBuf>,
     /// Whether the store was opened read-only.
     pub read_only: bool,
+    /// What a commit is worth; `None` where nothing outlives the process.
+    pub durability: Option<Durability>,
     /// The bytes that the store takes on disk now.
     pub size_on_disk: u64,
 }
@@ -63,6 +86,7 @@ impl BackendInfo {
             format: format.into(),
             path: None,
             read_only: false,
+            durability: None,
             size_on_disk: 0,
         }
     }
@@ -83,7 +107,7 @@ impl BackendInfo {
 /// * A writer sees its own puts and deletes, in [`get`](ReadTxn::get) and in
 ///   [`scan`](ReadTxn::scan).
 /// * A commit is all or nothing. When it has returned, it is on disk, unless
-///   the store was opened with less durability than that.
+///   the store was opened with less [`Durability`] than that.
 /// * A write transaction that is dropped leaves no trace.
 ///
 /// How a store is opened is not part of the trait: each engine has options of

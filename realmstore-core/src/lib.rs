@@ -40,7 +40,8 @@ mod timestamp;
 pub mod writer_lock;
 
 pub use backend::{
-    Backend, BackendInfo, KeyRange, MAX_KEY_LEN, Order, ReadTxn, Scan, WriteTxn, check_key,
+    Backend, BackendInfo, Durability, KeyRange, MAX_KEY_LEN, Order, ReadTxn, Scan, WriteTxn,
+    check_key,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use id::{PublicationId, SessionId, SubscriptionId};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heed::{MdbError, RoTxn, RwTxn, WithoutTls};
 use realmstore_core::writer_lock::WriterLock;
-use realmstore_core::{Backend, BackendInfo, ErrorKind, Result};
+use realmstore_core::{Backend, BackendInfo, Durability, ErrorKind, Result};
 
 use crate::gate::{Gate, Pass};
 use crate::options::{MAP_UNIT, round_up};
@@ -27,6 +27,7 @@ pub struct LmdbBackend {
     writer: WriterLock<RedoLog>,
     directory: PathBuf,
     read_only: bool,
+    durability: Durability,
     grow_timeout: Duration,
     growth_limit: Option<usize>,
 }
@@ -37,6 +38,7 @@ pub(crate) struct Opened {
     pub(crate) entries: Entries,
     pub(crate) directory: PathBuf,
     pub(crate) read_only: bool,
+    pub(crate) durability: Durability,
     pub(crate) grow_timeout: Duration,
     /// How large the map may become by itself; `None` where it stays as it is.
     pub(crate) growth_limit: Option<usize>,
@@ -58,6 +60,7 @@ impl LmdbBackend {
             entries,
             directory,
             read_only,
+            durability,
             grow_timeout,
             growth_limit,
         } = opened;
@@ -70,6 +73,7 @@ impl LmdbBackend {
             writer,
             directory,
             read_only,
+            durability,
             grow_timeout,
             growth_limit,
         }
@@ -214,6 +218,7 @@ impl Backend for LmdbBackend {
         let mut info = BackendInfo::new(ENGINE, "LMDB 0.9 (data version 1)");
         info.path = Some(self.directory.clone());
         info.read_only = self.read_only;
+        info.durability = Some(self.durability);
         info.size_on_disk = size;
         Ok(info)
     }

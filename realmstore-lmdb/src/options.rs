@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use heed::{CommitOrAbort, EnvFlags, EnvOpenOptions};
-use realmstore_core::{ErrorKind, Result};
+use realmstore_core::{Durability, ErrorKind, Result};
 
 use crate::backend::Opened;
 use crate::files::{self, DATA_FILE};
@@ -51,6 +51,7 @@ pub struct LmdbOptions {
     map_size: Option<usize>,
     max_readers: u32,
     grow_timeout: Duration,
+    durability: Durability,
 }
 
 impl Default for LmdbOptions {
@@ -61,6 +62,7 @@ impl Default for LmdbOptions {
             map_size: None,
             max_readers: 1024,
             grow_timeout: Duration::from_secs(30),
+            durability: Durability::OnDisk,
         }
     }
 }
@@ -123,6 +125,19 @@ impl LmdbOptions {
         self
     }
 
+    /// What a commit is worth when it has returned;
+    /// [`OnDisk`](Durability::OnDisk) by default.
+    ///
+    /// [`Eventual`](Durability::Eventual) leaves the file's header to the
+    /// system, which spares one of two flushes; after a crash of the machine
+    /// the last commit may be missing. [`NoSync`](Durability::NoSync) leaves
+    /// everything to it, in an order that is the system's own: after a crash
+    /// of the machine the file may be of no use any more.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
     /// Opens the store in a directory. The path of the `data.mdb` in it will
     /// do as well.
     ///
@@ -177,6 +192,7 @@ impl LmdbOptions {
             env,
             entries,
             read_only: self.read_only,
+            durability: self.durability,
             grow_timeout: self.grow_timeout,
             growth_limit: self
                 .map_size
@@ -192,6 +208,21 @@ impl LmdbOptions {
         if self.read_only {
             // SAFETY: the flag takes none of LMDB's locks away.
             unsafe { options.flags(EnvFlags::READ_ONLY) };
+        }
+        match self.durability {
+            Durability::OnDisk => {}
+            // SAFETY: the flag takes none of LMDB's locks away, and the pages
+            // of a commit are still on disk before the header that names them.
+            Durability::Eventual => unsafe {
+                options.flags(EnvFlags::NO_META_SYNC);
+            },
+            // SAFETY: the flag takes none of LMDB's locks away. A crash of the
+            // machine may leave a header whose pages are missing, and LMDB
+            // trusts its pages; that is what the caller asked for, and what
+            // the option's documentation says.
+            Durability::NoSync => unsafe {
+                options.flags(EnvFlags::NO_SYNC);
+            },
         }
         let mut size = match self.map_size {
             None => RESERVATION,

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use common::*;
-use realmstore_core::{Backend, ErrorKind, Order, ReadTxn, WriteTxn};
+use realmstore_core::{Backend, Durability, ErrorKind, Order, ReadTxn, WriteTxn};
 use realmstore_lmdb::{FileFormat, LmdbBackend, LmdbOptions, sniff};
 
 #[test]
@@ -420,6 +420,24 @@ fn the_facts_about_a_store_are_told() {
         fs::metadata(data_file(&path)).unwrap().len()
     );
     assert!(!info.read_only);
+}
+
+#[test]
+fn less_durability_is_told_and_can_be_made_good() {
+    for durability in [Durability::OnDisk, Durability::Eventual, Durability::NoSync] {
+        let directory = tempfile::tempdir().unwrap();
+        let options = LmdbOptions::new().durability(durability);
+        let store = options.open(directory.path()).unwrap();
+        assert_eq!(store.info().unwrap().durability, Some(durability));
+        let mut txn = store.begin_write().unwrap();
+        txn.put(b"key", b"value").unwrap();
+        txn.commit().unwrap();
+        store.sync().unwrap();
+        drop(store);
+        let store = LmdbBackend::open(directory.path()).unwrap();
+        let txn = store.begin_read().unwrap();
+        assert_eq!(txn.get(b"key").unwrap(), Some(&b"value"[..]));
+    }
 }
 
 #[test]
