@@ -32,6 +32,7 @@ mod error;
 pub mod generated;
 mod id;
 pub mod key;
+pub mod memory;
 pub mod overlay;
 pub mod record;
 pub mod store;
