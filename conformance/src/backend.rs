@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -80,12 +80,48 @@ pub fn keys_have_1_to_511_bytes<E: Engine>() {
 
 pub fn values_may_be_empty_and_large<E: Engine>() {
     let store = Fresh::new::<E>();
-    let large: Vec<u8> = (0..100 << 20).map(|byte: u32| (byte / 251) as u8).collect();
+    let large = large_value();
     commit(&*store, &[(b"empty", b""), (b"large", &large)]);
-    let store = store.reopen::<E>();
+    assert_values(&*store, &large);
+}
+
+pub fn large_values_survive_a_reopen<E: Engine>() {
+    let store = Fresh::new::<E>();
+    let large = large_value();
+    commit(&*store, &[(b"empty", b""), (b"large", &large)]);
+    assert_values(&*store.reopen::<E>(), &large);
+}
+
+/// 100 MiB.
+fn large_value() -> Vec<u8> {
+    (0..100 << 20).map(|byte: u32| (byte / 251) as u8).collect()
+}
+
+fn assert_values<B: Backend>(store: &B, large: &[u8]) {
     let txn = store.begin_read().unwrap();
     assert_eq!(txn.get(b"empty").unwrap().unwrap().as_ref(), b"");
     assert!(txn.get(b"large").unwrap().unwrap().as_ref() == large);
+}
+
+pub fn every_commit_survives_a_reopen<E: Engine>() {
+    let mut store = Fresh::new::<E>();
+    let mut expected = Model::new();
+    for round in 0..20u8 {
+        let mut txn = store.begin_write().unwrap();
+        for key in [[round, 0], [round, 1]] {
+            txn.put(&key, &[round]).unwrap();
+            expected.insert(key.to_vec(), vec![round]);
+        }
+        if let Some(before) = round.checked_sub(1) {
+            txn.delete(&[before, 0]).unwrap();
+            expected.remove(&[before, 0][..]);
+        }
+        txn.commit().unwrap();
+        if round % 3 == 0 {
+            store = store.reopen::<E>();
+        }
+        assert_eq!(dump(&store.begin_read().unwrap()), expected);
+    }
 }
 
 pub fn a_snapshot_sees_what_was_committed_before_it_and_nothing_else<E: Engine>() {
@@ -119,6 +155,84 @@ pub fn a_reader_does_not_wait_for_a_writer<E: Engine>() {
     assert_eq!(reader.get(b"a").unwrap().unwrap().as_ref(), b"1");
     writer.commit().unwrap();
     assert_eq!(reader.get(b"a").unwrap().unwrap().as_ref(), b"1");
+}
+
+/// Readers on other threads, while one thread commits: in each commit all keys
+/// get its number, and half of the keys come and go.
+pub fn readers_see_all_of_a_commit_or_nothing<E: Engine>() {
+    const KEYS: u32 = 200;
+    const COMMITS: u32 = 100;
+    let fresh = Fresh::new::<E>();
+    let store = &*fresh;
+    let write = |number: u32| {
+        let mut txn = store.begin_write().unwrap();
+        for key in 0..KEYS {
+            if key % 4 == number % 4 {
+                txn.delete(&key.to_be_bytes()).unwrap();
+            } else {
+                txn.put(&key.to_be_bytes(), &number.to_be_bytes()).unwrap();
+            }
+        }
+        txn.put(b"number", &number.to_be_bytes()).unwrap();
+        txn.commit().unwrap();
+    };
+    let number_of = |txn: &<E::Backend as Backend>::ReadTxn<'_>| {
+        let value = txn.get(b"number").unwrap().unwrap();
+        u32::from_be_bytes(value.as_ref().try_into().unwrap())
+    };
+    let assert_whole = |txn: &<E::Backend as Backend>::ReadTxn<'_>, order| {
+        let number = number_of(txn);
+        let mut expected: Vec<_> = (0..KEYS)
+            .filter(|key| key % 4 != number % 4)
+            .map(|key| (key.to_be_bytes().to_vec(), number.to_be_bytes().to_vec()))
+            .collect();
+        expected.push((b"number".to_vec(), number.to_be_bytes().to_vec()));
+        if order == Order::Descending {
+            expected.reverse();
+        }
+        assert!(
+            collect(txn.scan(EVERYTHING, order).unwrap()) == expected,
+            "a torn commit {number}"
+        );
+        for key in 0..KEYS {
+            let value = txn.get(&key.to_be_bytes()).unwrap();
+            let expected = (key % 4 != number % 4).then(|| number.to_be_bytes());
+            assert_eq!(
+                value.as_ref().map(AsRef::as_ref),
+                expected.as_ref().map(|value| &value[..]),
+                "key {key} of a torn commit {number}"
+            );
+        }
+    };
+    write(0);
+    std::thread::scope(|scope| {
+        // Gone when the writer has ended, or has failed.
+        let writing = Arc::new(());
+        for order in [Order::Ascending, Order::Descending] {
+            let writing = Arc::downgrade(&writing);
+            scope.spawn(move || {
+                let mut last = 0;
+                // One that stays open, and one after another beside it.
+                let mut kept = store.begin_read().unwrap();
+                let mut goes_on = true;
+                while goes_on {
+                    goes_on = writing.strong_count() > 0;
+                    let txn = store.begin_read().unwrap();
+                    let number = number_of(&txn);
+                    assert!(number >= last, "a commit that was seen is gone");
+                    last = number;
+                    assert_whole(&txn, order);
+                    assert_whole(&kept, order);
+                    if number % 5 == 0 {
+                        kept = txn;
+                    }
+                }
+            });
+        }
+        for number in 1..=COMMITS {
+            write(number);
+        }
+    });
 }
 
 pub fn a_writer_sees_its_own_changes_in_get_and_scan<E: Engine>() {
@@ -155,6 +269,16 @@ pub fn a_transaction_that_is_dropped_leaves_no_trace<E: Engine>() {
     txn.put(b"b", b"2").unwrap();
     drop(txn);
     assert_eq!(dump(&store.begin_read().unwrap()), before);
+}
+
+pub fn a_transaction_that_is_dropped_leaves_no_trace_on_disk<E: Engine>() {
+    let store = Fresh::new::<E>();
+    commit(&*store, &[(b"a", b"1")]);
+    let before = dump(&store.begin_read().unwrap());
+    let mut txn = store.begin_write().unwrap();
+    txn.put(b"a", b"2").unwrap();
+    txn.put(b"b", b"2").unwrap();
+    drop(txn);
     let store = store.reopen::<E>();
     assert_eq!(dump(&store.begin_read().unwrap()), before);
 }
@@ -329,6 +453,46 @@ pub fn ranges_of_every_kind_agree_with_a_model<E: Engine>() {
         .unwrap();
 }
 
+/// Keys such as large numbers and texts that were made to sort backwards have
+/// them, and enough of each to fill pages of its own.
+pub fn long_runs_of_255_in_keys_are_scanned_both_ways<E: Engine>() {
+    let store = Fresh::new::<E>();
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    for first in [0u8, 1, 2, 254, 255] {
+        for run in [0, 1, 3, 4, 5, 8, 16] {
+            for number in 0..300u16 {
+                keys.push([&[first][..], &vec![255; run], &number.to_be_bytes()].concat());
+            }
+        }
+    }
+    let mut txn = store.begin_write().unwrap();
+    for key in &keys {
+        txn.put(key, &[7; 100]).unwrap();
+    }
+    txn.commit().unwrap();
+    keys.sort();
+    keys.dedup();
+    let txn = store.begin_read().unwrap();
+    let found = |order| {
+        collect(txn.scan(EVERYTHING, order).unwrap())
+            .into_iter()
+            .map(|(key, _)| key)
+    };
+    assert!(found(Order::Ascending).eq(keys.iter().cloned()));
+    assert!(found(Order::Descending).eq(keys.iter().rev().cloned()));
+    for bounds in keys.windows(900).step_by(450) {
+        let (first, last) = (&bounds[0][..], &bounds[899][..]);
+        let range = (Bound::Included(first), Bound::Excluded(last));
+        let entries = collect(txn.scan(range, Order::Descending).unwrap());
+        assert!(
+            entries
+                .iter()
+                .map(|(key, _)| key)
+                .eq(bounds[..899].iter().rev())
+        );
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Operation {
     Put(Vec<u8>, Vec<u8>),
@@ -341,7 +505,7 @@ enum Operation {
     Reopen,
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
+fn operation(reopening: bool) -> impl Strategy<Value = Operation> {
     let value = || prop::collection::vec(any::<u8>(), 0..20);
     prop_oneof![
         8 => (key(), value()).prop_map(|(key, value)| Operation::Put(key, value)),
@@ -351,77 +515,89 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => (bound(), bound(), order()).prop_map(|(start, end, order)| Operation::Scan(start, end, order)),
         2 => Just(Operation::Commit),
         1 => Just(Operation::Abort),
-        1 => Just(Operation::Reopen),
+        1 => Just(if reopening { Operation::Reopen } else { Operation::Commit }),
     ]
 }
 
 /// Runs of operations in transactions, each checked against a map in memory:
 /// what the writer sees, what a snapshot that was begun before it sees, and
-/// what is there after a commit, an abort, and a reopen.
+/// what is there after a commit and an abort.
 pub fn random_operations_agree_with_a_model<E: Engine>() {
+    run_random_operations::<E>(false);
+}
+
+/// The same, and the store is closed and opened again now and then.
+pub fn random_operations_and_reopens_agree_with_a_model<E: Engine>() {
+    run_random_operations::<E>(true);
+}
+
+fn run_random_operations<E: Engine>(reopening: bool) {
     let mut runner = property(file!(), 64);
     runner
-        .run(&prop::collection::vec(operation(), 1..120), |operations| {
-            let mut store = Fresh::new::<E>();
-            let mut committed = Model::new();
-            let mut operations = operations.into_iter();
-            loop {
-                let mut model = committed.clone();
-                let mut reopen = false;
-                {
-                    let before = store.begin_read().unwrap();
-                    let mut txn = store.begin_write().unwrap();
-                    let ended = loop {
-                        match operations.next() {
-                            None => break false,
-                            Some(Operation::Abort) => break true,
-                            Some(Operation::Put(key, value)) => {
-                                txn.put(&key, &value).unwrap();
-                                model.insert(key, value);
+        .run(
+            &prop::collection::vec(operation(reopening), 1..120),
+            |operations| {
+                let mut store = Fresh::new::<E>();
+                let mut committed = Model::new();
+                let mut operations = operations.into_iter();
+                loop {
+                    let mut model = committed.clone();
+                    let mut reopen = false;
+                    {
+                        let before = store.begin_read().unwrap();
+                        let mut txn = store.begin_write().unwrap();
+                        let ended = loop {
+                            match operations.next() {
+                                None => break false,
+                                Some(Operation::Abort) => break true,
+                                Some(Operation::Put(key, value)) => {
+                                    txn.put(&key, &value).unwrap();
+                                    model.insert(key, value);
+                                }
+                                Some(Operation::Insert(key, value)) => {
+                                    let free = !model.contains_key(&key);
+                                    prop_assert_eq!(txn.insert(&key, &value).unwrap(), free);
+                                    model.entry(key).or_insert(value);
+                                }
+                                Some(Operation::Delete(key)) => {
+                                    prop_assert_eq!(
+                                        txn.delete(&key).unwrap(),
+                                        model.remove(&key).is_some()
+                                    );
+                                }
+                                Some(Operation::Get(key)) => {
+                                    let value =
+                                        txn.get(&key).unwrap().map(|value| value.as_ref().to_vec());
+                                    prop_assert_eq!(value.as_ref(), model.get(&key));
+                                }
+                                Some(Operation::Scan(start, end, order)) => {
+                                    let scan = txn
+                                        .scan((as_slices(&start), as_slices(&end)), order)
+                                        .unwrap();
+                                    prop_assert_eq!(
+                                        collect(scan),
+                                        in_range(&model, &start, &end, order)
+                                    );
+                                }
+                                Some(end @ (Operation::Commit | Operation::Reopen)) => {
+                                    txn.commit().unwrap();
+                                    prop_assert_eq!(dump(&before), committed.clone());
+                                    committed = model.clone();
+                                    reopen = matches!(end, Operation::Reopen);
+                                    break true;
+                                }
                             }
-                            Some(Operation::Insert(key, value)) => {
-                                let free = !model.contains_key(&key);
-                                prop_assert_eq!(txn.insert(&key, &value).unwrap(), free);
-                                model.entry(key).or_insert(value);
-                            }
-                            Some(Operation::Delete(key)) => {
-                                prop_assert_eq!(
-                                    txn.delete(&key).unwrap(),
-                                    model.remove(&key).is_some()
-                                );
-                            }
-                            Some(Operation::Get(key)) => {
-                                let value =
-                                    txn.get(&key).unwrap().map(|value| value.as_ref().to_vec());
-                                prop_assert_eq!(value.as_ref(), model.get(&key));
-                            }
-                            Some(Operation::Scan(start, end, order)) => {
-                                let scan = txn
-                                    .scan((as_slices(&start), as_slices(&end)), order)
-                                    .unwrap();
-                                prop_assert_eq!(
-                                    collect(scan),
-                                    in_range(&model, &start, &end, order)
-                                );
-                            }
-                            Some(end @ (Operation::Commit | Operation::Reopen)) => {
-                                txn.commit().unwrap();
-                                prop_assert_eq!(dump(&before), committed.clone());
-                                committed = model.clone();
-                                reopen = matches!(end, Operation::Reopen);
-                                break true;
-                            }
+                        };
+                        if !ended {
+                            return Ok(());
                         }
-                    };
-                    if !ended {
-                        return Ok(());
                     }
+                    if reopen {
+                        store = store.reopen::<E>();
+                    }
+                    prop_assert_eq!(dump(&store.begin_read().unwrap()), committed.clone());
                 }
-                if reopen {
-                    store = store.reopen::<E>();
-                }
-                prop_assert_eq!(dump(&store.begin_read().unwrap()), committed.clone());
-            }
-        })
+            },
+        )
         .unwrap();
 }

@@ -10,6 +10,13 @@
 //! conformance::suites!(Lmdb);
 //! ```
 //!
+//! What an engine cannot do by its nature it says there, with the reason, and
+//! the cases that need it are in the output as ignored for that reason:
+//!
+//! ```ignore
+//! conformance::suites!(Memory, no reopening: "a store in memory ends with its backend");
+//! ```
+//!
 //! Every test opens a fresh store. Property tests print the seed of a failure
 //! and keep it in `proptest-regressions`, to be tried first from then on.
 
@@ -125,67 +132,105 @@ pub fn collect(mut scan: impl Scan) -> Vec<(Vec<u8>, Vec<u8>)> {
 
 /// Runs every suite against an [`Engine`]: one `#[test]` for each case, named
 /// `suite::case`.
+///
+/// Behind the engine stands what it cannot do, and why, in this order:
+/// `no reopening: "…"` for one whose stores cannot be closed and opened again,
+/// `no sharing: "…"` for one whose stores no other program writes to, which
+/// has no [commit numbers](realmstore_core::ReadTxn::commit_number).
 #[macro_export]
 macro_rules! suites {
-    ($engine:ty) => {
-        $crate::suites! { @ $engine;
-            backend: [
-                keys_are_ordered_as_byte_strings,
-                keys_have_1_to_511_bytes,
-                values_may_be_empty_and_large,
-                a_snapshot_sees_what_was_committed_before_it_and_nothing_else,
-                a_reader_does_not_wait_for_a_writer,
-                a_writer_sees_its_own_changes_in_get_and_scan,
-                a_transaction_that_is_dropped_leaves_no_trace,
-                insert_takes_only_a_key_that_is_free,
-                delete_says_whether_the_key_was_there,
-                a_second_writer_waits_for_the_first,
-                a_second_writer_on_the_same_thread_is_refused,
-                a_read_only_store_refuses_writers,
-                ranges_of_every_kind_agree_with_a_model,
-                random_operations_agree_with_a_model,
-            ],
-            tables: [
-                records_are_found_under_their_keys,
-                ranges_and_prefixes_of_keys,
-                the_last_slot_of_the_keyspace_is_scanned_to_its_end,
-                indexes_follow_every_change,
-                a_unique_index_refuses_a_second_owner,
-                an_index_is_rebuilt_from_its_table,
-                a_newer_version_of_a_table_is_refused_by_name,
-                slots_of_others_are_left_alone,
-                a_damaged_directory_entry_keeps_its_slot,
-            ],
-            store: [
-                a_session_joins_and_leaves,
-                the_newest_session_of_an_id_at_a_time,
-                sessions_of_an_authid_come_newest_first,
-                an_authid_of_any_length_is_found,
-                a_session_that_cannot_be_read_in_full_is_left_as_it_is,
-                records_without_identity_are_refused,
-                history_lists_a_publication_once_at_its_first_event,
-                history_and_events_agree_with_a_model,
-                events_in_one_nanosecond_are_all_kept,
-                the_same_event_again_changes_nothing,
-                the_newest_ten_of_a_million_events_are_read_without_the_rest,
-                events_of_crossbar_are_in_every_answer_before_and_after_adoption,
-                an_adoption_that_is_stopped_goes_on,
-                events_that_cannot_be_read_stay_and_are_named,
-                what_others_commit_is_in_every_answer,
-                own_tables_survive_a_reopen,
-                a_read_only_store_without_our_tables_reads_as_empty,
-            ],
+    (
+        $engine:ty
+        $(, no reopening: $no_reopening:literal)?
+        $(, no sharing: $no_sharing:literal)?
+        $(,)?
+    ) => {
+        $crate::suites! { @suites $engine;
+            backend {
+                [] [
+                    keys_are_ordered_as_byte_strings
+                    keys_have_1_to_511_bytes
+                    values_may_be_empty_and_large
+                    a_snapshot_sees_what_was_committed_before_it_and_nothing_else
+                    a_reader_does_not_wait_for_a_writer
+                    readers_see_all_of_a_commit_or_nothing
+                    a_writer_sees_its_own_changes_in_get_and_scan
+                    a_transaction_that_is_dropped_leaves_no_trace
+                    insert_takes_only_a_key_that_is_free
+                    delete_says_whether_the_key_was_there
+                    a_second_writer_waits_for_the_first
+                    a_second_writer_on_the_same_thread_is_refused
+                    ranges_of_every_kind_agree_with_a_model
+                    long_runs_of_255_in_keys_are_scanned_both_ways
+                    random_operations_agree_with_a_model
+                ]
+                [$($no_reopening)?] [
+                    large_values_survive_a_reopen
+                    every_commit_survives_a_reopen
+                    a_transaction_that_is_dropped_leaves_no_trace_on_disk
+                    a_read_only_store_refuses_writers
+                    random_operations_and_reopens_agree_with_a_model
+                ]
+            }
+            tables {
+                [] [
+                    records_are_found_under_their_keys
+                    ranges_and_prefixes_of_keys
+                    the_last_slot_of_the_keyspace_is_scanned_to_its_end
+                    indexes_follow_every_change
+                    a_unique_index_refuses_a_second_owner
+                    an_index_is_rebuilt_from_its_table
+                    slots_of_others_are_left_alone
+                    a_damaged_directory_entry_keeps_its_slot
+                ]
+                [$($no_reopening)?] [
+                    records_survive_a_reopen
+                    a_newer_version_of_a_table_is_refused_by_name
+                ]
+            }
+            store {
+                [] [
+                    a_session_joins_and_leaves
+                    the_newest_session_of_an_id_at_a_time
+                    sessions_of_an_authid_come_newest_first
+                    an_authid_of_any_length_is_found
+                    a_session_that_cannot_be_read_in_full_is_left_as_it_is
+                    records_without_identity_are_refused
+                    history_lists_a_publication_once_at_its_first_event
+                    history_and_events_agree_with_a_model
+                    events_in_one_nanosecond_are_all_kept
+                    the_same_event_again_changes_nothing
+                    the_newest_ten_of_a_million_events_are_read_without_the_rest
+                    events_of_crossbar_are_in_every_answer_before_and_after_adoption
+                    an_adoption_that_is_stopped_goes_on
+                    events_that_cannot_be_read_stay_and_are_named
+                ]
+                [$($no_sharing)?] [
+                    what_others_commit_is_in_every_answer
+                ]
+                [$($no_reopening)?] [
+                    own_tables_survive_a_reopen
+                    a_read_only_store_without_our_tables_reads_as_empty
+                ]
+            }
         }
     };
-    (@ $engine:ty; $($suite:ident: [$($case:ident),* $(,)?],)*) => {
+    (@suites $engine:ty; $($suite:ident { $($reason:tt [$($case:ident)*])* })*) => {
         $(mod $suite {
             #[allow(unused_imports, reason = "the engine may be named by its full path")]
             use super::*;
 
-            $(#[test]
-            fn $case() {
-                $crate::$suite::$case::<$engine>();
-            })*
+            $($crate::suites! { @cases $engine; $suite $reason [$($case)*] })*
         })*
+    };
+    (@cases $engine:ty; $suite:ident $reason:tt [$($case:ident)*]) => {
+        $($crate::suites! { @case $engine; $suite $case $reason })*
+    };
+    (@case $engine:ty; $suite:ident $case:ident [$($reason:literal)?]) => {
+        #[test]
+        $(#[ignore = $reason])?
+        fn $case() {
+            $crate::$suite::$case::<$engine>();
+        }
     };
 }

@@ -108,6 +108,18 @@ pub fn records_are_found_under_their_keys<E: Engine>() {
     );
     assert!(table.get(&txn, &(2, 1)).unwrap().is_none());
     txn.commit().unwrap();
+    let mut txn = store.begin_write().unwrap();
+    assert!(table.delete(&mut txn, &(1, 2)).unwrap());
+    assert!(!table.delete(&mut txn, &(1, 2)).unwrap());
+    assert_eq!(table.count(&txn).unwrap(), 0);
+}
+
+pub fn records_survive_a_reopen<E: Engine>() {
+    let store = Fresh::new::<E>();
+    let table: TableHandle<Measurements> = attach_table(&*store).unwrap();
+    let mut txn = store.begin_write().unwrap();
+    table.put(&mut txn, &(1, 2), &b"second".to_vec()).unwrap();
+    txn.commit().unwrap();
     let store = store.reopen::<E>();
     let table: TableHandle<Measurements> = attach_table(&*store).unwrap();
     let mut txn = store.begin_write().unwrap();
