@@ -55,7 +55,7 @@ impl ForeignEvents {
             .last_chunk()
             .map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let (mut event, damage) = Event::view(value)
-            .map_err(|error| error.table(NAME))?
+            .map_err(|error| error.table(NAME).key(key))?
             .salvage();
         if let Some(damage) = damage.into_iter().find(|_| event.publication.is_unset()) {
             return Err(Error::from(damage).table(NAME).key(key));
