@@ -32,6 +32,7 @@
 
 pub mod backend;
 pub mod counting;
+pub mod crash;
 pub mod store;
 pub mod tables;
 
@@ -211,6 +212,14 @@ macro_rules! suites {
                 [$($no_reopening)?] [
                     own_tables_survive_a_reopen
                     a_read_only_store_without_our_tables_reads_as_empty
+                ]
+            }
+            crash {
+                [$($no_reopening)?] [
+                    every_acknowledged_commit_survives_a_kill_and_none_is_half_there
+                ]
+                ["runs in the process that the other case kills"] [
+                    the_process_that_is_killed
                 ]
             }
         }

@@ -21,6 +21,7 @@
 //! ```
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Bound;
 use std::sync::{PoisonError, RwLock};
 
@@ -61,12 +62,13 @@ impl MemoryBackend {
 }
 
 impl Backend for MemoryBackend {
-    type ReadTxn<'b> = MemoryReadTxn;
+    type ReadTxn<'b> = MemoryReadTxn<'b>;
     type WriteTxn<'b> = MemoryWriteTxn<'b>;
 
-    fn begin_read(&self) -> Result<MemoryReadTxn> {
+    fn begin_read(&self) -> Result<MemoryReadTxn<'_>> {
         Ok(MemoryReadTxn {
             entries: self.committed(),
+            backend: PhantomData,
         })
     }
 
@@ -100,14 +102,22 @@ impl fmt::Debug for MemoryBackend {
     }
 }
 
-/// A snapshot. It may outlive its store.
-pub struct MemoryReadTxn {
+/// A snapshot.
+pub struct MemoryReadTxn<'b> {
     entries: Entries,
+    // It could outlive its store, but no engine's snapshot may.
+    backend: PhantomData<&'b MemoryBackend>,
 }
 
-impl ReadTxn for MemoryReadTxn {
-    type Value<'t> = &'t [u8];
-    type Scan<'t> = MemoryScan<'t>;
+impl ReadTxn for MemoryReadTxn<'_> {
+    type Value<'t>
+        = &'t [u8]
+    where
+        Self: 't;
+    type Scan<'t>
+        = MemoryScan<'t>
+    where
+        Self: 't;
 
     fn get(&self, key: &[u8]) -> Result<Option<&[u8]>> {
         Ok(self.entries.get(key).map(AsRef::as_ref))
@@ -118,11 +128,11 @@ impl ReadTxn for MemoryReadTxn {
     }
 }
 
-impl fmt::Debug for MemoryReadTxn {
+impl fmt::Debug for MemoryReadTxn<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryReadTxn")
             .field("entries", &self.entries.size())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,6 +2,7 @@
 //! operators ask of it.
 
 mod adopt;
+mod copy;
 mod foreign;
 mod history;
 mod query;
@@ -14,6 +15,7 @@ use std::vec;
 use uuid::Uuid;
 
 pub use self::adopt::Adoption;
+pub use self::copy::{Copied, copy, measure};
 pub use self::foreign::CROSSBAR_EVENTS_OID;
 use self::foreign::ForeignEvents;
 pub use self::history::{EventChange, History, HistoryEntry};

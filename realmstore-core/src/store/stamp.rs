@@ -10,10 +10,17 @@
 use crate::Result;
 use crate::backend::{ReadTxn, WriteTxn};
 use crate::key::{Key, KeyBuf};
-use crate::table::Space;
+use crate::table::{Slot, Space};
 
 /// The stamp's key in the meta table.
 const KEY: &[u8] = &[0];
+
+/// The stamp's key in the keyspace, given the meta table's slot.
+pub(super) fn key(meta: Slot) -> KeyBuf {
+    let mut key = KeyBuf::from_slice(&meta.to_be_bytes());
+    key.extend_from_slice(KEY);
+    key
+}
 
 /// Says that our indexes are complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
