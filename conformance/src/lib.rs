@@ -181,12 +181,14 @@ macro_rules! suites {
                     indexes_follow_every_change
                     a_unique_index_refuses_a_second_owner
                     an_index_is_rebuilt_from_its_table
+                    an_index_key_that_is_too_long_changes_nothing
+                    rows_that_lead_nowhere_own_nothing
                     slots_of_others_are_left_alone
-                    a_damaged_directory_entry_keeps_its_slot
+                    nothing_is_made_beside_an_entry_that_cannot_be_read
                 ]
                 [$($no_reopening)?] [
                     records_survive_a_reopen
-                    a_newer_version_of_a_table_is_refused_by_name
+                    another_version_of_a_table_is_refused_by_name
                 ]
             }
             store {
@@ -205,6 +207,11 @@ macro_rules! suites {
                     events_of_crossbar_are_in_every_answer_before_and_after_adoption
                     an_adoption_that_is_stopped_goes_on
                     events_that_cannot_be_read_stay_and_are_named
+                    events_that_arrive_behind_an_adoption_are_in_every_answer
+                    an_adoption_changes_no_answer_even_of_damaged_events
+                    a_damaged_stamp_only_costs_the_indexes
+                    a_damaged_position_is_counted_anew
+                    a_damaged_record_can_be_replaced_and_removed
                 ]
                 [$($no_sharing)?] [
                     what_others_commit_is_in_every_answer
@@ -212,6 +219,8 @@ macro_rules! suites {
                 [$($no_reopening)?] [
                     own_tables_survive_a_reopen
                     a_read_only_store_without_our_tables_reads_as_empty
+                    a_table_is_not_taken_for_missing_when_its_entry_is_damaged
+                    a_database_that_is_no_realm_store_is_refused_and_left_alone
                 ]
             }
             crash {

@@ -952,3 +952,281 @@ pub fn a_read_only_store_without_our_tables_reads_as_empty<E: Engine>() {
     assert_eq!(directory.slot(Sessions::OID), None);
     assert_eq!(directory.slot(Events::OID), None);
 }
+
+/// A row of a table, past the store.
+fn raw_key(slot: u16, key: &[u8]) -> Vec<u8> {
+    [&slot.to_be_bytes()[..], key].concat()
+}
+
+fn slot_named<B: Backend>(db: &B, name: &str) -> u16 {
+    let directory = Directory::read(&db.begin_read().unwrap()).unwrap();
+    let mut entries = directory.entries().iter();
+    entries
+        .find(|entry| entry.name.as_deref() == Some(name))
+        .unwrap()
+        .slot
+}
+
+pub fn events_that_arrive_behind_an_adoption_are_in_every_answer<E: Engine>() {
+    let fresh = Fresh::new::<E>();
+    let mut all: Vec<Event> = (0..10_001u64)
+        .map(|n| event(7, 1_000 + n, 1 + n, 1))
+        .collect();
+    store_as_crossbar(&*fresh, &all);
+    let store = fresh.realm();
+    let late = event(1, 500, 3, 1);
+    let mut batches = 0;
+    store
+        .adopt(
+            |_| {
+                batches += 1;
+                if batches == 1 {
+                    store_as_crossbar(store.db(), std::slice::from_ref(&late));
+                }
+                ControlFlow::Continue(())
+            },
+            |key, error| panic!("{key:?} {error}"),
+        )
+        .unwrap();
+    all.push(late);
+    let txn = store.begin_read().unwrap();
+    assert_eq!(
+        events(&store, &txn, 1, HistoryQuery::default()),
+        all[10_001..]
+    );
+    assert_eq!(
+        history(&store, &txn, 1, HistoryQuery::default()),
+        [entry(1, 500, 3)]
+    );
+    assert_eq!(
+        store.subscriptions(&txn).unwrap(),
+        [subscription(1), subscription(7)]
+    );
+}
+
+pub fn an_adoption_changes_no_answer_even_of_damaged_events<E: Engine>() {
+    let fresh = Fresh::new::<E>();
+    // The record says another subscription and time than its key.
+    let misplaced = event(8, 9_999, 70, 1);
+    // A receiver that points outside of the record.
+    let mut damaged = event(7, 1_001, 71, 1).to_bytes().unwrap();
+    let field = {
+        let root = u32::from_le_bytes(damaged[..4].try_into().unwrap()) as usize;
+        let back = i32::from_le_bytes(damaged[root..root + 4].try_into().unwrap());
+        (root as i64 - i64::from(back)) as usize + 4 + 2 * 3
+    };
+    damaged[field..field + 2].copy_from_slice(&u16::MAX.to_le_bytes());
+    store_rows_as_crossbar(
+        &*fresh,
+        &[
+            (7, 1_000, misplaced.to_bytes().unwrap()),
+            (7, 1_001, damaged),
+        ],
+    );
+    let store = fresh.realm();
+    let expected = [event(7, 1_000, 70, 1), event(7, 1_001, 71, 0)];
+    let answers = |store: &RealmStore<E::Backend>| {
+        let txn = store.begin_read().unwrap();
+        assert!(events(store, &txn, 8, HistoryQuery::default()).is_empty());
+        events(store, &txn, 7, HistoryQuery::default())
+    };
+    assert_eq!(answers(&store), expected);
+    let mut named = Vec::new();
+    let done = store
+        .adopt(
+            |_| ControlFlow::Continue(()),
+            |_, error| named.push(error.to_string()),
+        )
+        .unwrap();
+    assert_eq!((done.events_moved, done.events_left), (2, 0));
+    assert_eq!(
+        named,
+        ["damaged event: receiver points outside of the record"]
+    );
+    assert_eq!(answers(&store), expected);
+}
+
+pub fn a_damaged_stamp_only_costs_the_indexes<E: Engine>() {
+    let store = Fresh::new::<E>().realm();
+    let ours = session(1, 100, "alice");
+    let mut txn = store.begin_write().unwrap();
+    store.session_joined(&mut txn, &ours).unwrap();
+    store
+        .store_events(&mut txn, [&event(1, 100, 7, 1)])
+        .unwrap();
+    txn.commit().unwrap();
+    let meta = slot_named(store.db(), "realmstore.meta");
+    let mut txn = store.db().begin_write().unwrap();
+    txn.put(&raw_key(meta, &[0]), &[1, 2]).unwrap();
+    txn.commit().unwrap();
+    let txn = store.begin_read().unwrap();
+    assert!(!store.is_adopted(&txn).unwrap());
+    assert_eq!(oids_by_authid(&store, &txn, "alice"), [ours.oid]);
+    assert_eq!(
+        history(&store, &txn, 1, HistoryQuery::default()),
+        [entry(1, 100, 7)]
+    );
+    drop(txn);
+    // The next commit takes the stamp away, so that no number can make it true again.
+    let mut txn = store.begin_write().unwrap();
+    store
+        .session_joined(&mut txn, &session(2, 200, "bob"))
+        .unwrap();
+    txn.commit().unwrap();
+    let txn = store.begin_read().unwrap();
+    assert!(txn.get(&raw_key(meta, &[0])).unwrap().is_none());
+    assert!(!store.is_adopted(&txn).unwrap());
+    drop(txn);
+    store
+        .adopt(
+            |_| ControlFlow::Continue(()),
+            |key, error| panic!("{key:?} {error}"),
+        )
+        .unwrap();
+    assert!(store.is_adopted(&store.begin_read().unwrap()).unwrap());
+}
+
+pub fn a_damaged_position_is_counted_anew<E: Engine>() {
+    let store = Fresh::new::<E>().realm();
+    let mut txn = store.begin_write().unwrap();
+    let stored = [
+        event(1, 100, 7, 1),
+        event(1, 110, 7, 2),
+        event(1, 120, 8, 1),
+    ];
+    store.store_events(&mut txn, &stored).unwrap();
+    txn.commit().unwrap();
+    let positions = slot_named(store.db(), "realmstore.history_positions");
+    let position = raw_key(
+        positions,
+        &[1u64.to_be_bytes(), 7u64.to_be_bytes()].concat(),
+    );
+    let all = HistoryQuery::default();
+    let listed = [entry(1, 100, 7), entry(1, 120, 8)];
+    let mut txn = store.begin_write().unwrap();
+    txn.put(&position, &[1]).unwrap();
+    assert_eq!(history(&store, &txn, 1, all), listed);
+    store
+        .store_events(&mut txn, [&event(1, 130, 7, 3)])
+        .unwrap();
+    assert_eq!(history(&store, &txn, 1, all), listed);
+    txn.put(&position, &[1]).unwrap();
+    for (time, receiver) in [(100, 1), (110, 2)] {
+        let key = EventKey::from(&event(1, time, 7, receiver));
+        assert!(store.events().delete(&mut txn, &key).unwrap());
+    }
+    assert_eq!(
+        history(&store, &txn, 1, all),
+        [entry(1, 120, 8), entry(1, 130, 7)]
+    );
+    let key = EventKey::from(&event(1, 130, 7, 3));
+    assert!(store.events().delete(&mut txn, &key).unwrap());
+    assert_eq!(history(&store, &txn, 1, all), [entry(1, 120, 8)]);
+}
+
+pub fn a_damaged_record_can_be_replaced_and_removed<E: Engine>() {
+    let store = Fresh::new::<E>().realm();
+    let (good, session) = (event(1, 100, 7, 1), session(5, 100, "alice"));
+    let mut txn = store.begin_write().unwrap();
+    store.store_events(&mut txn, [&good]).unwrap();
+    store.session_joined(&mut txn, &session).unwrap();
+    let mut key = realmstore_core::key::KeyBuf::new();
+    realmstore_core::key::Key::encode(&EventKey::from(&good), &mut key);
+    let event_row = raw_key(store.events().slot().unwrap(), &key);
+    let session_row = raw_key(store.sessions().slot().unwrap(), session.oid.as_bytes());
+    for row in [&event_row, &session_row] {
+        txn.put(row, b"zz").unwrap();
+    }
+    store.store_events(&mut txn, [&good]).unwrap();
+    assert_eq!(
+        events(&store, &txn, 1, HistoryQuery::default()),
+        [good.clone()]
+    );
+    store.session_joined(&mut txn, &session).unwrap();
+    assert_eq!(oids_by_authid(&store, &txn, "alice"), [session.oid]);
+    for row in [&event_row, &session_row] {
+        txn.put(row, b"zz").unwrap();
+    }
+    assert!(
+        store
+            .events()
+            .delete(&mut txn, &EventKey::from(&good))
+            .unwrap()
+    );
+    assert!(store.sessions().delete(&mut txn, &session.oid).unwrap());
+    assert!(history(&store, &txn, 1, HistoryQuery::default()).is_empty());
+    // The row that led to it leads nowhere, and is in nobody's way.
+    assert!(oids_by_authid(&store, &txn, "alice").is_empty());
+    let again = Session {
+        oid: Uuid::from_u128(9),
+        ..session
+    };
+    store.session_joined(&mut txn, &again).unwrap();
+    let found = store
+        .session_by_id(&txn, session_id(5), Timestamp::MAX)
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.view().unwrap().oid().unwrap(), again.oid);
+}
+
+/// What stands where the table of sessions should be found, without a table of sessions.
+fn refused<E: Engine>(damage: impl FnOnce(&mut Vec<u8>)) {
+    let store = Fresh::new::<E>().realm();
+    let mut txn = store.begin_write().unwrap();
+    store
+        .session_joined(&mut txn, &session(1, 100, "alice"))
+        .unwrap();
+    txn.commit().unwrap();
+    let slot = store.sessions().slot().unwrap();
+    let Fresh { store, directory } = store;
+    let mut txn = store.db().begin_write().unwrap();
+    let entry = raw_key(0, &slot.to_be_bytes());
+    let mut bytes = txn.get(&entry).unwrap().unwrap().as_ref().to_vec();
+    damage(&mut bytes);
+    txn.put(&entry, &bytes).unwrap();
+    txn.commit().unwrap();
+    drop(store);
+    for read_only in [true, false] {
+        let db = if read_only {
+            E::open_read_only(directory.path())
+        } else {
+            E::open(directory.path())
+        };
+        let error = RealmStore::attach(db.unwrap())
+            .err()
+            .expect("the sessions look empty");
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+        assert_eq!(error.table_name(), Some(Sessions::NAME), "{error}");
+    }
+}
+
+pub fn a_table_is_not_taken_for_missing_when_its_entry_is_damaged<E: Engine>() {
+    // Another OID under its name; nothing that can be read; another slot's number.
+    refused::<E>(|entry| {
+        let oid = entry.windows(4).position(|text| text == b"403e").unwrap();
+        entry[oid] = b'5';
+    });
+    refused::<E>(|entry| entry[0] = 0xff);
+    refused::<E>(|entry| *entry.last_mut().unwrap() = 9);
+}
+
+pub fn a_database_that_is_no_realm_store_is_refused_and_left_alone<E: Engine>() {
+    let store = Fresh::new::<E>();
+    let mut txn = store.begin_write().unwrap();
+    txn.put(b"accounts", b"theirs").unwrap();
+    txn.commit().unwrap();
+    let Fresh { store, directory } = store;
+    let error = RealmStore::attach(store)
+        .err()
+        .expect("somebody's database was taken");
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    let store = E::open(directory.path()).unwrap();
+    let txn = store.begin_read().unwrap();
+    let everything = txn
+        .scan((Bound::Unbounded, Bound::Unbounded), Order::Ascending)
+        .unwrap();
+    assert_eq!(
+        crate::collect(everything),
+        [(b"accounts".to_vec(), b"theirs".to_vec())]
+    );
+}

@@ -198,7 +198,8 @@ pub fn the_last_slot_of_the_keyspace_is_scanned_to_its_end<E: Engine>() {
     let store = Fresh::new::<E>();
     let mut txn = store.begin_write().unwrap();
     // A directory whose highest slot but one is taken leaves 65535 for the next table.
-    txn.put(&[0, 0, 0xff, 0xfe], &[0xa0]).unwrap();
+    let entry = b"\xa1\x63oid\x78\x2400000000-0000-0000-0000-0000000000ff";
+    txn.put(&[0, 0, 0xff, 0xfe], entry).unwrap();
     txn.commit().unwrap();
     let table: TableHandle<Measurements> = attach_table_without_meta(&*store);
     assert_eq!(table.slot(), Some(65535));
@@ -422,7 +423,7 @@ impl Table for LaterPeople {
     type Companions = ();
 }
 
-pub fn a_newer_version_of_a_table_is_refused_by_name<E: Engine>() {
+pub fn another_version_of_a_table_is_refused_by_name<E: Engine>() {
     let store = Fresh::new::<E>();
     attach_table::<_, LaterPeople>(&*store).unwrap();
     let refused = |store: &E::Backend| {
@@ -432,7 +433,7 @@ pub fn a_newer_version_of_a_table_is_refused_by_name<E: Engine>() {
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert_eq!(
             error.to_string(),
-            "test.people: the store has version 4 of this table, this realmstore knows versions up to 3: use a newer realmstore"
+            "test.people: the store has version 4 of this table, this realmstore knows version 3: use a newer realmstore"
         );
     };
     refused(&store);
@@ -465,17 +466,63 @@ pub fn slots_of_others_are_left_alone<E: Engine>() {
     assert_eq!(directory.slot(People::OID), people.slot());
 }
 
-pub fn a_damaged_directory_entry_keeps_its_slot<E: Engine>() {
+pub fn nothing_is_made_beside_an_entry_that_cannot_be_read<E: Engine>() {
     let store = Fresh::new::<E>();
     let mut txn = store.begin_write().unwrap();
     txn.put(&[0, 0, 0, 7], b"\xa1\x63oid").unwrap();
-    txn.put(&[0, 0], b"too short to be an entry").unwrap();
+    // Neither of these is an entry.
+    txn.put(&[0, 0], b"short").unwrap();
+    txn.put(&[0, 0, 0, 0], b"\xa0").unwrap();
     txn.commit().unwrap();
-    let people: TableHandle<People> = attach_table(&*store).unwrap();
-    assert!(people.slot().unwrap() > 7);
     let directory = Directory::read(&store.begin_read().unwrap()).unwrap();
+    assert_eq!(directory.entries().len(), 1);
     assert_eq!(
         (directory.entries()[0].slot, directory.entries()[0].oid),
         (7, None)
     );
+    let error = attach_table::<_, Measurements>(&*store)
+        .err()
+        .expect("it may be this very table");
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert!(error.to_string().contains("slot 7"), "{error}");
+}
+
+pub fn an_index_key_that_is_too_long_changes_nothing<E: Engine>() {
+    let store = Fresh::new::<E>();
+    let people: TableHandle<People> = attach_table(&*store).unwrap();
+    let mut txn = store.begin_write().unwrap();
+    people.put(&mut txn, &1, &b"a,x".to_vec()).unwrap();
+    let long = format!("a,{}", "x".repeat(500)).into_bytes();
+    for key in [1, 2] {
+        let error = people.put(&mut txn, &key, &long).unwrap_err();
+        let kinds = [ErrorKind::InvalidInput, ErrorKind::Duplicate];
+        assert!(kinds.contains(&error.kind()), "{error}");
+    }
+    assert_eq!(people.get(&txn, &1).unwrap().unwrap().bytes(), b"a,x");
+    assert_eq!(people.count(&txn).unwrap(), 1);
+    assert_eq!(
+        rows(by_team(&people), &txn),
+        BTreeSet::from([("x".to_owned(), 1)])
+    );
+}
+
+pub fn rows_that_lead_nowhere_own_nothing<E: Engine>() {
+    let store = Fresh::new::<E>();
+    let people: TableHandle<People> = attach_table(&*store).unwrap();
+    let mut txn = store.begin_write().unwrap();
+    people.put(&mut txn, &1, &b"nick,x".to_vec()).unwrap();
+    // The record goes behind the back of its indexes.
+    let row = [
+        &people.slot().unwrap().to_be_bytes()[..],
+        &1u64.to_be_bytes(),
+    ]
+    .concat();
+    assert!(txn.delete(&row).unwrap());
+    people.put(&mut txn, &2, &b"nick,x".to_vec()).unwrap();
+    let nickname = "nick".to_owned();
+    assert_eq!(by_nickname(&people).get(&txn, &nickname).unwrap(), Some(2));
+    // And comes back, without the row: when it goes, the row of the other stays.
+    txn.put(&row, b"nick,x").unwrap();
+    assert!(people.delete(&mut txn, &1).unwrap());
+    assert_eq!(by_nickname(&people).get(&txn, &nickname).unwrap(), Some(2));
 }

@@ -201,7 +201,6 @@ impl Value {
         if depth > MAX_DEPTH {
             return Err(CborError(format!("CBOR nested more than {MAX_DEPTH} deep")));
         }
-        let left = decoder.input().len() - decoder.position();
         Ok(match decoder.datatype()? {
             Type::Null => {
                 decoder.null()?;
@@ -241,8 +240,7 @@ impl Value {
             }
             Type::Array | Type::ArrayIndef => {
                 let len = decoder.array()?;
-                // An item takes a byte at least: no length makes this allocate more than was stored.
-                let mut items = Vec::with_capacity(len.map_or(0, |len| bounded(len, left)));
+                let mut items = Vec::with_capacity(first_capacity(len));
                 while more(decoder, len, items.len())? {
                     items.push(Self::decode(decoder, depth + 1)?);
                 }
@@ -250,7 +248,7 @@ impl Value {
             }
             Type::Map | Type::MapIndef => {
                 let len = decoder.map()?;
-                let mut entries = Vec::with_capacity(len.map_or(0, |len| bounded(len, left / 2)));
+                let mut entries = Vec::with_capacity(first_capacity(len));
                 while more(decoder, len, entries.len())? {
                     entries.push((
                         Self::decode(decoder, depth + 1)?,
@@ -321,8 +319,9 @@ impl Value {
     }
 }
 
-fn bounded(len: u64, limit: usize) -> usize {
-    usize::try_from(len).map_or(limit, |len| len.min(limit))
+/// What a header announces is not believed before it is there.
+fn first_capacity(len: Option<u64>) -> usize {
+    len.unwrap_or_default().min(64) as usize
 }
 
 /// Whether another item follows, and past the break that ends an indefinite length.

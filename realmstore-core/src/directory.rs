@@ -7,14 +7,20 @@
 //! `realmstore.meta`: the versions of our tables' layouts, and the
 //! [stamp](crate::store) of the last commit.
 
+use std::ops::Bound;
+
 use minicbor::Encoder;
 use uuid::Uuid;
 
-use crate::backend::{Backend, Order, ReadTxn, Scan, WriteTxn};
+use crate::backend::{Backend, KeyRange, Order, ReadTxn, Scan, WriteTxn};
 use crate::cbor::{CborRef, Value};
 use crate::key::KeyBuf;
 use crate::table::{Slot, Space, Table, TableHandle};
 use crate::{Error, ErrorKind, Result};
+
+const NAME: &str = "directory";
+
+const EVERYTHING: KeyRange<'static> = (Bound::Unbounded, Bound::Unbounded);
 
 const META_OID: Uuid = Uuid::from_u128(0x5e14e80d_6cb6_45a4_9501_e76f0a21cb17);
 const META_NAME: &str = "realmstore.meta";
@@ -47,16 +53,19 @@ impl DirectoryEntry {
         let Ok(Value::Map(fields)) = CborRef::from_bytes(value).to_value() else {
             return entry;
         };
+        let mut is_of_this_slot = true;
         for (key, value) in fields {
-            let (Value::Text(key), Value::Text(value)) = (key, value) else {
-                continue;
-            };
-            match &*key {
-                "oid" => entry.oid = Uuid::parse_str(&value).ok(),
-                "name" => entry.name = Some(value),
-                "description" => entry.description = Some(value),
+            let Value::Text(key) = key else { continue };
+            match (&*key, value) {
+                ("oid", Value::Text(oid)) => entry.oid = Uuid::parse_str(&oid).ok(),
+                ("name", Value::Text(name)) => entry.name = Some(name),
+                ("description", Value::Text(text)) => entry.description = Some(text),
+                ("slot", said) => is_of_this_slot = said == Value::Integer(slot.into()),
                 _ => {}
             }
+        }
+        if !is_of_this_slot {
+            entry.oid = None;
         }
         entry
     }
@@ -69,19 +78,63 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Reads the directory.
+    /// Reads the directory. Entries that are damaged are in it with what can be read of them.
     pub fn read<X: ReadTxn>(txn: &X) -> Result<Self> {
-        let mut scan = Space::new(Some(0), "directory").scan_all(txn, Order::Ascending)?;
+        let mut scan = Space::new(Some(0), NAME).scan_all(txn, Order::Ascending)?;
         let mut entries = Vec::new();
         while let Some((key, value)) = scan.next()? {
-            if let &[high, low, ..] = key {
-                entries.push(DirectoryEntry::read(
-                    Slot::from_be_bytes([high, low]),
-                    value,
-                ));
+            match *key {
+                [high, low] if key != [0, 0] => {
+                    let slot = Slot::from_be_bytes([high, low]);
+                    entries.push(DirectoryEntry::read(slot, value));
+                }
+                _ => {}
             }
         }
         Ok(Self { entries })
+    }
+
+    /// Reads the directory of what should be a store of tables, or empty.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] when there is something, but no table.
+    pub(crate) fn of_store<X: ReadTxn>(txn: &X) -> Result<Self> {
+        let directory = Self::read(txn)?;
+        let knows_a_table = directory.entries.iter().any(|entry| entry.oid.is_some());
+        if !knows_a_table && txn.scan(EVERYTHING, Order::Ascending)?.next()?.is_some() {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                "this is a database, but no realm store: its directory of tables has no entry that can be read",
+            ));
+        }
+        Ok(directory)
+    }
+
+    /// The slot of a table that is wanted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] when it is not there, and an entry that cannot
+    /// be read, or that has its name, may be what is left of it. To take it for
+    /// missing would make a full table look empty.
+    fn find(&self, oid: Uuid, name: &'static str) -> Result<Option<Slot>> {
+        if let Some(slot) = self.slot(oid) {
+            return Ok(Some(slot));
+        }
+        let may_be_it = |entry: &&DirectoryEntry| match &entry.name {
+            Some(found) => found == name,
+            None => entry.oid.is_none(),
+        };
+        match self.entries.iter().find(may_be_it) {
+            None => Ok(None),
+            Some(entry) => Err(Error::new(
+                ErrorKind::Damaged,
+                format!(
+                    "the directory of tables is damaged at slot {}, which may be this table's",
+                    entry.slot
+                ),
+            )
+            .table(name)),
+        }
     }
 
     /// The entries, by slot.
@@ -100,10 +153,7 @@ impl Directory {
     /// A slot behind all that are taken: by the directory, or by keys that
     /// somebody wrote without an entry in it.
     fn free_slot<X: ReadTxn>(&self, txn: &X) -> Result<Slot> {
-        let mut scan = txn.scan(
-            (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded),
-            Order::Descending,
-        )?;
+        let mut scan = txn.scan(EVERYTHING, Order::Descending)?;
         let highest_used = match scan.next()? {
             Some((&[high, low, ..], _)) => Slot::from_be_bytes([high, low]),
             _ => 0,
@@ -118,8 +168,7 @@ impl Directory {
             .max(highest_taken)
             .checked_add(1)
             .ok_or_else(|| {
-                Error::new(ErrorKind::Full, "all 65535 slots for tables are taken")
-                    .table("directory")
+                Error::new(ErrorKind::Full, "all 65535 slots for tables are taken").table(NAME)
             })
     }
 }
@@ -130,7 +179,8 @@ pub trait Slots {
     /// have it and is read-only.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] when the table's layout in the store is newer than `version`.
+    /// [`ErrorKind::Unsupported`] when the table's layout in the store is another
+    /// version, [`ErrorKind::Damaged`] when its entry may be there but cannot be read.
     fn slot(&mut self, oid: Uuid, name: &'static str, version: Option<u32>)
     -> Result<Option<Slot>>;
 }
@@ -154,7 +204,7 @@ impl<X: ReadTxn> Slots for ExistingSlots<'_, X> {
         name: &'static str,
         version: Option<u32>,
     ) -> Result<Option<Slot>> {
-        let slot = self.directory.slot(oid);
+        let slot = self.directory.find(oid, name)?;
         if let (Some(_), Some(version)) = (slot, version) {
             check_version(self.txn, self.directory, oid, name, version)?;
         }
@@ -203,13 +253,13 @@ impl<X: WriteTxn> Slots for SlotsToMake<'_, X> {
         name: &'static str,
         version: Option<u32>,
     ) -> Result<Option<Slot>> {
-        let existing = self.directory.slot(oid);
+        let existing = self.directory.find(oid, name)?;
         let slot = match existing {
             Some(slot) => slot,
             None => self.make(oid, name)?,
         };
         if let Some(version) = version {
-            if self.directory.slot(META_OID).is_none() {
+            if self.directory.find(META_OID, META_NAME)?.is_none() {
                 self.make(META_OID, META_NAME)?;
                 self.note_version(META_OID, META_VERSION)?;
             }
@@ -246,7 +296,7 @@ pub(crate) fn meta_space(directory: &Directory) -> Space {
     Space::new(directory.slot(META_OID), META_NAME)
 }
 
-/// Refuses a table of a newer version, and any when the table of versions is newer itself.
+/// Refuses a table of another version, and any when the table of versions is of another one itself.
 fn check_version<X: ReadTxn>(
     txn: &X,
     directory: &Directory,
@@ -264,13 +314,15 @@ fn check_version<X: ReadTxn>(
             .try_into()
             .map_err(|_| meta.damaged("the version of a table's layout has not 4 bytes"))?;
         let found = u32::from_be_bytes(bytes);
-        if found > known {
+        if found != known {
+            let advice = if found > known {
+                "use a newer realmstore"
+            } else {
+                "there is no way yet to bring it up to date"
+            };
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!(
-                    "the store has version {found} of this table, this realmstore knows versions up to {known}: \
-                     use a newer realmstore"
-                ),
+                format!("the store has version {found} of this table, this realmstore knows version {known}: {advice}"),
             )
             .table(name));
         }
@@ -278,12 +330,15 @@ fn check_version<X: ReadTxn>(
     Ok(())
 }
 
-/// Attaches a table to a store: finds its slot and those of its indexes, or
-/// makes them. The tables of a realm store are attached by
-/// [`RealmStore::attach`](crate::RealmStore::attach); this is for your own.
+/// Attaches a table to a database that is no realm store: finds its slot and
+/// those of its indexes, or makes them. To have a table of your own in a realm
+/// store, use [`RealmStore::attach_table`](crate::RealmStore::attach_table).
+///
+/// An index that is new to a table with records is empty until it is
+/// [rebuilt](crate::table::IndexHandle::rebuild).
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] when the store has a newer version of the table.
+/// [`ErrorKind::Unsupported`] when the store has another version of the table.
 pub fn attach_table<B: Backend, T: Table>(db: &B) -> Result<TableHandle<T>> {
     if db.info()?.read_only {
         let txn = db.begin_read()?;

@@ -14,7 +14,7 @@ use std::ops::{Bound, RangeBounds};
 
 use uuid::Uuid;
 
-use crate::backend::{KeyRange, Order, ReadTxn, Scan, WriteTxn};
+use crate::backend::{KeyRange, Order, ReadTxn, Scan, WriteTxn, check_key};
 use crate::directory::Slots;
 use crate::key::{Key, KeyBuf, prefix_end};
 use crate::record::Record;
@@ -95,6 +95,26 @@ pub trait Index: Sized + 'static {
     fn key(record: &ViewOf<'_, Self::Table>) -> Result<Option<Self::Key>>;
 }
 
+/// What was under a key before a change.
+#[derive(Debug)]
+pub enum Before<'v, V> {
+    /// Nothing.
+    Nothing,
+    /// A record.
+    Record(&'v V),
+    /// A record that cannot be read at all. It can still be replaced and
+    /// removed; the rows that led to it, whichever they are, then lead nowhere.
+    Unreadable,
+}
+
+impl<V> Clone for Before<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for Before<'_, V> {}
+
 /// What follows every change of a table: an index, several of them (a tuple),
 /// or something that is derived from the table in another way.
 ///
@@ -115,7 +135,7 @@ pub trait Companion<T: Table>: Sized {
     fn plan(
         &self,
         key: &T::Key,
-        old: Option<&ViewOf<'_, T>>,
+        old: Before<'_, ViewOf<'_, T>>,
         new: Option<&ViewOf<'_, T>>,
     ) -> Result<Self::Plan>;
 
@@ -137,7 +157,7 @@ impl<T: Table> Companion<T> for () {
     fn plan(
         &self,
         _key: &T::Key,
-        _old: Option<&ViewOf<'_, T>>,
+        _old: Before<'_, ViewOf<'_, T>>,
         _new: Option<&ViewOf<'_, T>>,
     ) -> Result<()> {
         Ok(())
@@ -164,7 +184,7 @@ macro_rules! companions {
             fn plan(
                 &self,
                 key: &T::Key,
-                old: Option<&ViewOf<'_, T>>,
+                old: Before<'_, ViewOf<'_, T>>,
                 new: Option<&ViewOf<'_, T>>,
             ) -> Result<Self::Plan> {
                 Ok(($(self.$number.plan(key, old, new)?,)*))
@@ -523,14 +543,14 @@ impl<T: Table> TableHandle<T> {
     ///
     /// # Errors
     /// As [`put`](Self::put), and [`ErrorKind::Damaged`] when the bytes are no
-    /// record, or the record in their place is damaged where an index needs it.
+    /// record, or are damaged where an index needs them.
     pub fn put_bytes<X: WriteTxn>(&self, txn: &mut X, key: &T::Key, bytes: &[u8]) -> Result<()> {
         let new = T::Record::view(bytes).map_err(|error| error.table(T::NAME))?;
         let encode = |out: &mut KeyBuf| key.encode(out);
         if T::Companions::NOTHING {
             return self.space.put(txn, encode, bytes);
         }
-        let plan = self.companions.plan(key, None, Some(&new))?;
+        let plan = self.companions.plan(key, Before::Nothing, Some(&new))?;
         self.companions.check(txn, key, &plan)?;
         if self.space.insert(txn, encode, bytes)? {
             return self.companions.apply(txn, key, plan);
@@ -541,19 +561,15 @@ impl<T: Table> TableHandle<T> {
         if old.as_ref() == bytes {
             return Ok(());
         }
-        let old_view = T::Record::view(old.as_ref()).map_err(|error| error.table(T::NAME))?;
-        let plan = self.companions.plan(key, Some(&old_view), Some(&new))?;
-        drop(old_view);
+        let plan = self.plan_after(key, old.as_ref(), Some(&new))?;
         drop(old);
         self.space.put(txn, encode, bytes)?;
         self.companions.apply(txn, key, plan)
     }
 
     /// Removes the record under a key, and its rows in every index; says
-    /// whether there was one.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Damaged`] when the record is damaged where an index needs it.
+    /// whether there was one. A record that is damaged can be removed as any
+    /// other; a row of an index may then be left that leads nowhere.
     pub fn delete<X: WriteTxn>(&self, txn: &mut X, key: &T::Key) -> Result<bool> {
         let encode = |out: &mut KeyBuf| key.encode(out);
         if T::Companions::NOTHING {
@@ -562,13 +578,24 @@ impl<T: Table> TableHandle<T> {
         let Some(old) = self.space.get(txn, encode)? else {
             return Ok(false);
         };
-        let old_view = T::Record::view(old.as_ref()).map_err(|error| error.table(T::NAME))?;
-        let plan = self.companions.plan(key, Some(&old_view), None)?;
-        drop(old_view);
+        let plan = self.plan_after(key, old.as_ref(), None)?;
         drop(old);
+        self.companions.check(txn, key, &plan)?;
         self.space.delete(txn, encode)?;
         self.companions.apply(txn, key, plan)?;
         Ok(true)
+    }
+
+    fn plan_after(
+        &self,
+        key: &T::Key,
+        old: &[u8],
+        new: Option<&ViewOf<'_, T>>,
+    ) -> Result<<T::Companions as Companion<T>>::Plan> {
+        match T::Record::view(old) {
+            Ok(old) => self.companions.plan(key, Before::Record(&old), new),
+            Err(_) => self.companions.plan(key, Before::Unreadable, new),
+        }
     }
 }
 
@@ -638,6 +665,7 @@ impl<'s, T: Table> Entry<'s, T> {
 /// An index attached to a store.
 pub struct IndexHandle<I: Index> {
     space: Space,
+    table: Space,
     index: PhantomData<fn() -> I>,
 }
 
@@ -766,18 +794,24 @@ impl<I: Index> IndexHandle<I> {
                 next = successor(primary);
                 match <I::Table as Table>::Record::view(value).and_then(|view| I::key(&view)) {
                     Ok(Some(key)) => {
-                        changes.push((
-                            Space::full_key(slot, |out| key.encode(out)),
-                            KeyBuf::from_slice(primary),
-                        ));
+                        let mut row = Space::full_key(slot, |out| key.encode(out));
+                        if !I::UNIQUE {
+                            row.extend_from_slice(primary);
+                        }
+                        changes.push((row, KeyBuf::from_slice(primary)));
                     }
                     Ok(None) => {}
                     Err(error) => on_damage(primary, error.table(<I::Table as Table>::NAME)),
                 }
             }
             drop(scan);
-            for (key, primary) in changes.drain(..) {
-                if !self.write_row(txn, key, &primary)? {
+            for (row, primary) in changes.drain(..) {
+                let value: &[u8] = if I::UNIQUE { &primary } else { &[] };
+                if !txn
+                    .insert(&row, value)
+                    .map_err(|error| error.table(I::NAME))?
+                    && I::UNIQUE
+                {
                     return Err(self.duplicate());
                 }
                 rows += 1;
@@ -788,22 +822,10 @@ impl<I: Index> IndexHandle<I> {
         }
     }
 
-    /// Writes a row; says whether it could (a unique index may have another owner).
-    fn write_row<X: WriteTxn>(&self, txn: &mut X, mut key: KeyBuf, primary: &[u8]) -> Result<bool> {
-        let (value, unique): (&[u8], bool) = if I::UNIQUE {
-            (primary, true)
-        } else {
-            key.extend_from_slice(primary);
-            (&[], false)
-        };
-        let written = txn
-            .insert(&key, value)
-            .map_err(|error| error.table(I::NAME))?;
-        if written || !unique {
-            return Ok(true);
-        }
-        let owner = txn.get(&key)?;
-        Ok(owner.is_some_and(|owner| owner.as_ref() == primary))
+    /// The primary key that the row of a unique index has.
+    fn owner<X: ReadTxn>(&self, txn: &X, row: &[u8]) -> Result<Option<KeyBuf>> {
+        let value = txn.get(row).map_err(|error| error.table(I::NAME))?;
+        Ok(value.map(|value| KeyBuf::from_slice(value.as_ref())))
     }
 
     fn primary(&self, bytes: &[u8]) -> Result<PrimaryKey<I>> {
@@ -819,82 +841,108 @@ impl<I: Index> IndexHandle<I> {
     }
 }
 
-/// What a change of a record means for an index: keys without the primary key.
+/// What a change of a record means for an index: the keys of the rows that go
+/// and come, and the record's primary key.
 #[derive(Debug)]
 pub struct IndexChange {
     remove: Option<KeyBuf>,
     add: Option<KeyBuf>,
+    primary: KeyBuf,
 }
 
 impl<I: Index> Companion<I::Table> for IndexHandle<I> {
     type Plan = IndexChange;
 
     fn attach(slots: &mut dyn Slots) -> Result<Self> {
-        let slot = slots.slot(I::OID, I::NAME, I::SCHEMA_VERSION)?;
+        let space = Space::new(slots.slot(I::OID, I::NAME, I::SCHEMA_VERSION)?, I::NAME);
+        let (oid, name) = (<I::Table as Table>::OID, <I::Table as Table>::NAME);
+        let slot = slots.slot(oid, name, <I::Table as Table>::SCHEMA_VERSION)?;
         Ok(Self {
-            space: Space::new(slot, I::NAME),
+            space,
+            table: Space::new(slot, name),
             index: PhantomData,
         })
     }
 
     fn plan(
         &self,
-        _key: &PrimaryKey<I>,
-        old: Option<&ViewOf<'_, I::Table>>,
+        key: &PrimaryKey<I>,
+        old: Before<'_, ViewOf<'_, I::Table>>,
         new: Option<&ViewOf<'_, I::Table>>,
     ) -> Result<IndexChange> {
         let slot = self.space.writable_slot()?;
-        let key_of = |view: Option<&ViewOf<'_, I::Table>>| -> Result<Option<KeyBuf>> {
-            let Some(view) = view else { return Ok(None) };
+        let mut primary = KeyBuf::new();
+        key.encode(&mut primary);
+        let row_key = |view: &ViewOf<'_, I::Table>| -> Result<Option<KeyBuf>> {
             let key = I::key(view).map_err(|error| error.table(I::NAME))?;
-            Ok(key.map(|key| Space::full_key(slot, |out| key.encode(out))))
+            Ok(key.map(|key| {
+                Space::full_key(slot, |out| {
+                    key.encode(out);
+                    if !I::UNIQUE {
+                        out.extend_from_slice(&primary);
+                    }
+                })
+            }))
         };
-        let (remove, add) = (key_of(old)?, key_of(new)?);
+        let remove = match old {
+            // Where the old key cannot be told, its row stays and leads nowhere.
+            Before::Record(view) => row_key(view).unwrap_or_default(),
+            Before::Nothing | Before::Unreadable => None,
+        };
+        let add = new.map(row_key).transpose()?.flatten();
+        if let Some(key) = &add {
+            check_key(key).map_err(|error| error.table(I::NAME))?;
+        }
         if remove == add {
             return Ok(IndexChange {
                 remove: None,
                 add: None,
+                primary,
             });
         }
-        Ok(IndexChange { remove, add })
+        Ok(IndexChange {
+            remove,
+            add,
+            primary,
+        })
     }
 
-    fn check<X: ReadTxn>(&self, txn: &X, key: &PrimaryKey<I>, plan: &IndexChange) -> Result<()> {
+    fn check<X: ReadTxn>(&self, txn: &X, _key: &PrimaryKey<I>, plan: &IndexChange) -> Result<()> {
         let Some(add) = plan.add.as_ref().filter(|_| I::UNIQUE) else {
             return Ok(());
         };
-        let Some(owner) = txn.get(add).map_err(|error| error.table(I::NAME))? else {
-            return Ok(());
-        };
-        let mut primary = KeyBuf::new();
-        key.encode(&mut primary);
-        if owner.as_ref() == &primary[..] {
-            Ok(())
-        } else {
-            Err(self.duplicate())
+        match self.owner(txn, add)? {
+            // A row that leads nowhere owns nothing.
+            Some(owner)
+                if owner != plan.primary
+                    && self
+                        .table
+                        .get(txn, |out| out.extend_from_slice(&owner))?
+                        .is_some() =>
+            {
+                Err(self.duplicate())
+            }
+            _ => Ok(()),
         }
     }
 
     fn apply<X: WriteTxn>(
         &self,
         txn: &mut X,
-        key: &PrimaryKey<I>,
+        _key: &PrimaryKey<I>,
         plan: IndexChange,
     ) -> Result<()> {
-        let mut primary = KeyBuf::new();
-        key.encode(&mut primary);
-        if let Some(mut remove) = plan.remove {
-            if !I::UNIQUE {
-                remove.extend_from_slice(&primary);
-            }
-            txn.delete(&remove).map_err(|error| error.table(I::NAME))?;
-        }
-        if let Some(add) = plan.add
-            && !self.write_row(txn, add, &primary)?
+        let in_index = |error: Error| error.table(I::NAME);
+        if let Some(remove) = plan.remove
+            && (!I::UNIQUE || self.owner(txn, &remove)?.as_ref() == Some(&plan.primary))
         {
-            return Err(self.duplicate());
+            txn.delete(&remove).map_err(in_index)?;
         }
-        Ok(())
+        match plan.add {
+            Some(add) if I::UNIQUE => txn.put(&add, &plan.primary).map_err(in_index),
+            Some(add) => txn.put(&add, &[]).map_err(in_index),
+            None => Ok(()),
+        }
     }
 }
 

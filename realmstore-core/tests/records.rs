@@ -357,7 +357,7 @@ fn a_payload_beside_arguments_is_refused() {
         Timestamp::now(),
         "com.example",
     );
-    publication.payload = Some(vec![]);
+    publication.payload = Some(vec![1]);
     publication.to_bytes().unwrap();
     publication.kwargs = Some(Cbor::from(&Value::Map(vec![])));
     let error = publication.to_bytes().unwrap_err();
@@ -433,4 +433,44 @@ fn unknown_codes_are_kept() {
     assert_eq!(decoded.enc_algo, Some(EncAlgo(200)));
     assert_eq!(decoded.enc_algo.unwrap().name(), None);
     assert_eq!(EncAlgo::CRYPTOBOX.name(), Some("cryptobox"));
+}
+
+#[test]
+fn a_list_of_one_long_text_again_and_again_is_not_multiplied() {
+    let text = "x".repeat(100_000);
+    let publication = Publication {
+        topic: "com.example".to_owned(),
+        exclude_authid: Some(vec![text, "a".to_owned(), "b".to_owned(), "c".to_owned()]),
+        ..Default::default()
+    };
+    let mut bytes = publication.to_bytes().unwrap();
+    let view = Publication::view(&bytes).unwrap();
+    assert_eq!(view.exclude_authid().unwrap().unwrap().count(), 4);
+    // Lets every item of the list point to the long text.
+    let length = (4u32).to_le_bytes();
+    let list = (0..bytes.len() - 20)
+        .find(|&at| bytes[at..at + 4] == length && points_to_text(&bytes, at + 4, 100_000))
+        .expect("the list");
+    let target = list + 4 + u32_at(&bytes, list + 4);
+    for item in 1..4 {
+        let at = list + 4 + item * 4;
+        bytes[at..at + 4].copy_from_slice(&((target - at) as u32).to_le_bytes());
+    }
+    let error = Publication::decode(&bytes).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "damaged publication: exclude_authid points outside of the record"
+    );
+    let (salvaged, damage) = Publication::view(&bytes).unwrap().salvage();
+    assert_eq!(damage.len(), 1);
+    assert_eq!(salvaged.exclude_authid.unwrap().len(), 1);
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
+}
+
+fn points_to_text(bytes: &[u8], at: usize, len: usize) -> bool {
+    let target = at + u32_at(bytes, at);
+    target + 4 <= bytes.len() && u32_at(bytes, target) == len
 }

@@ -21,7 +21,7 @@ pub(crate) fn engine(error: heed::Error, operation: &'static str) -> Error {
         heed::Error::Io(error) => of_system(error),
         heed::Error::EnvAlreadyOpened => (
             ErrorKind::InUse,
-            "is already open in this process; clone or share the one that is open".into(),
+            "is already open in this process; share the one that is open".into(),
         ),
         heed::Error::Encoding(error) | heed::Error::Decoding(error) => {
             (ErrorKind::Engine, error.to_string().into())
@@ -36,7 +36,7 @@ pub(crate) fn opening(error: heed::Error, directory: &Path, read_only: bool) -> 
     let (kind, message) = match &error {
         heed::Error::EnvAlreadyOpened => (
             ErrorKind::InUse,
-            format!("{place} is already open in this process; clone or share the one that is open"),
+            format!("{place} is already open in this process; share the one that is open"),
         ),
         heed::Error::Mdb(MdbError::VersionMismatch) => (
             ErrorKind::InUse,

@@ -35,6 +35,11 @@ pub(super) trait Field: Sized + Default {
         Self::own(Self::read(table, vt)?).map(drop)
     }
 
+    /// About how many bytes are written for this value beside the table.
+    fn weight(&self) -> usize {
+        0
+    }
+
     /// Whether what is written for this value must stand at the very end of the
     /// record. FlatBuffers are built from the end: it is written first.
     fn goes_last(&self) -> bool {
@@ -153,6 +158,10 @@ impl Field for Option<String> {
             .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 
+    fn weight(&self) -> usize {
+        self.as_ref().map_or(0, String::len)
+    }
+
     fn prepare(&self, builder: &mut FlatBufferBuilder<'_>) -> Offset {
         self.as_ref()
             .map(|text| builder.create_string(text).as_union_value())
@@ -173,6 +182,10 @@ impl Field for String {
 
     fn salvage(table: Table<'_>, vt: u16) -> Self {
         Option::<Self>::salvage(table, vt).unwrap_or_default()
+    }
+
+    fn weight(&self) -> usize {
+        self.len()
     }
 
     fn prepare(&self, builder: &mut FlatBufferBuilder<'_>) -> Offset {
@@ -234,6 +247,10 @@ impl Field for Option<Vec<u8>> {
         Ok(view.map(<[u8]>::to_vec))
     }
 
+    fn weight(&self) -> usize {
+        self.as_ref().map_or(0, Vec::len)
+    }
+
     fn prepare(&self, builder: &mut FlatBufferBuilder<'_>) -> Offset {
         self.as_ref()
             .map(|bytes| builder.create_vector(bytes).as_union_value())
@@ -266,6 +283,11 @@ impl Field for Option<Cbor> {
         Self::read(table, vt).ok().flatten().map(CborRef::to_owned)
     }
 
+    fn weight(&self) -> usize {
+        self.as_ref()
+            .map_or(0, |cbor| cbor.as_ref().as_bytes().len())
+    }
+
     fn prepare(&self, builder: &mut FlatBufferBuilder<'_>) -> Offset {
         self.as_ref().map(|cbor| {
             builder
@@ -280,8 +302,10 @@ impl Field for Option<Cbor> {
 pub struct SessionIds<'a>(flat::Numbers<'a>);
 
 impl SessionIds<'_> {
-    /// Whether this list reads as empty only because cfxdb lost its length
-    /// when it wrote the record. Take it for empty, which admits nobody.
+    /// Whether this list reads as empty only because cfxdb lost its length when
+    /// it wrote the record. An `eligible` that is empty admits nobody, which is
+    /// safe; of an `exclude` nobody can tell whom it named, so the record must
+    /// be shown to nobody.
     pub fn lost_length(&self) -> bool {
         self.0.lost_length
     }
@@ -323,6 +347,10 @@ impl Field for Option<Vec<SessionId>> {
             Ok(Some(ids)) => Some(ids.collect()),
             Err(_) => Some(Vec::new()),
         }
+    }
+
+    fn weight(&self) -> usize {
+        self.as_ref().map_or(0, |ids| ids.len().saturating_mul(8))
     }
 
     /// An empty list with nothing behind it cannot be mistaken for one that lost its length.
@@ -376,6 +404,13 @@ impl Field for Option<Vec<String>> {
             Ok(Some(texts)) => Some(texts.flatten().map(str::to_owned).collect()),
             Err(_) => Some(Vec::new()),
         }
+    }
+
+    fn weight(&self) -> usize {
+        let texts = self.iter().flatten();
+        texts.fold(0, |weight, text| {
+            weight.saturating_add(text.len()).saturating_add(16)
+        })
     }
 
     fn prepare(&self, builder: &mut FlatBufferBuilder<'_>) -> Offset {

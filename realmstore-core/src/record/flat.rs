@@ -104,6 +104,7 @@ impl<'a> Table<'a> {
             bytes: self.bytes,
             start,
             len,
+            budget: self.bytes.len(),
         }))
     }
 
@@ -163,6 +164,9 @@ pub(super) struct Texts<'a> {
     bytes: &'a [u8],
     start: usize,
     len: usize,
+    /// The bytes that the texts to come may have. Each has its own in a record
+    /// as it is written; a forged one could give every item the same long text.
+    budget: usize,
 }
 
 impl<'a> Iterator for Texts<'a> {
@@ -173,6 +177,7 @@ impl<'a> Iterator for Texts<'a> {
         let position = self.start;
         self.start += 4;
         Some(follow(self.bytes, position).and_then(|(start, len)| {
+            self.budget = self.budget.checked_sub(len).ok_or(Problem::OutOfBounds)?;
             std::str::from_utf8(slice(self.bytes, start, len)?).map_err(|_| Problem::NotUtf8)
         }))
     }

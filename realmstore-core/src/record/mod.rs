@@ -43,7 +43,7 @@ pub use self::event::{Event, EventView};
 pub use self::field::{SessionIds, Texts};
 pub use self::publication::{EncAlgo, EncSerializer, Publication, PublicationView};
 pub use self::session::{Session, SessionView};
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 
 /// A field of a stored record that does not read as it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub enum Problem {
     /// A field that must be there is not.
     Missing,
     /// A list of session IDs whose length cfxdb lost when it wrote the record.
+    /// It reads as empty: for `eligible` that admits nobody; for `exclude`
+    /// nobody can tell who was excluded, so show the record to nobody either.
     LostLength,
 }
 
@@ -154,6 +156,17 @@ impl Record for Vec<u8> {
 
 /// A builder that has grown beyond this is not kept for the next record.
 const KEPT_CAPACITY: usize = 1 << 20;
+
+/// What a record may hold: FlatBuffers end at 2 GiB, and the table and the
+/// alignment of its parts take some of that.
+const MAX_WEIGHT: usize = (2 << 30) - (1 << 20);
+
+fn too_large(record: &str, weight: usize) -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        format!("a {record} of {weight} bytes is larger than the 2 GiB that a record can have"),
+    )
+}
 
 thread_local! {
     static BUILDER: RefCell<FlatBufferBuilder<'static>> = RefCell::new(FlatBufferBuilder::new());
@@ -283,6 +296,11 @@ macro_rules! record {
             fn with_bytes<T>(&self, use_bytes: impl FnOnce(&[u8]) -> $crate::Result<T>) -> $crate::Result<T> {
                 let check: fn(&Self) -> $crate::Result<()> = $check;
                 check(self)?;
+                let mut weight = 0usize;
+                $(weight = weight.saturating_add(Field::weight(&self.$field));)*
+                if weight > $crate::record::MAX_WEIGHT {
+                    return Err($crate::record::too_large($name, weight));
+                }
                 $crate::record::with_builder(
                     |builder| {
                         $(let $field = self.$field.goes_last().then(|| self.$field.prepare(builder));)*

@@ -68,18 +68,20 @@ impl Publication {
 }
 
 fn either_payload_or_args(publication: &Publication) -> Result<()> {
-    let with = match publication {
-        Publication {
-            payload: Some(_),
-            args: Some(_),
-            ..
-        } => "args",
-        Publication {
-            payload: Some(_),
-            kwargs: Some(_),
-            ..
-        } => "kwargs",
-        _ => return Ok(()),
+    // What is empty says nothing, and may stand beside anything.
+    let says_something = |cbor: &Option<Cbor>| {
+        cbor.as_ref()
+            .is_some_and(|cbor| !cbor.as_ref().as_bytes().is_empty())
+    };
+    if publication.payload.as_ref().is_none_or(Vec::is_empty) {
+        return Ok(());
+    }
+    let with = if says_something(&publication.args) {
+        "args"
+    } else if says_something(&publication.kwargs) {
+        "kwargs"
+    } else {
+        return Ok(());
     };
     Err(Error::new(
         ErrorKind::InvalidInput,

@@ -60,7 +60,7 @@ record! {
 }
 
 impl Session {
-    /// A session that joined now under a new random OID, with nothing else set.
+    /// A session that joined at that time, under a new random OID, with nothing else set.
     pub fn new(session: SessionId, joined_at: Timestamp) -> Self {
         Self {
             oid: Uuid::new_v4(),

@@ -9,6 +9,7 @@ use super::{RealmStore, StoreWrite};
 use crate::backend::{Backend, WriteTxn};
 use crate::directory::Directory;
 use crate::key::KeyBuf;
+use crate::record::Record;
 use crate::table::successor;
 use crate::{Error, Result};
 
@@ -48,7 +49,8 @@ impl<B: Backend> RealmStore<B> {
     /// `on_batch` is told how far it is and may stop it; whatever stops it,
     /// nothing is lost and every answer is right, and the next call goes on.
     ///
-    /// Events that cannot be read stay where they are, and are given to
+    /// Events that cannot be read stay where they are; those that can be read
+    /// in part are moved as far as they can be read. Both are given to
     /// `on_damage` with their keys.
     pub fn adopt(
         &self,
@@ -71,9 +73,7 @@ impl<B: Backend> RealmStore<B> {
                     &mut on_damage,
                 )?;
                 done.complete = true;
-                txn.stamp = Some(Stamp {
-                    foreign_events: done.events_left > 0,
-                });
+                txn.stamp = Stamp::Current;
                 txn.changed = true;
             }
             txn.commit()?;
@@ -91,7 +91,10 @@ impl<B: Backend> RealmStore<B> {
         batch: &Batch,
     ) -> Result<()> {
         for (foreign_key, key, bytes) in &batch.rows {
-            self.events().put_bytes(txn, key, bytes)?;
+            // Where both tables have an event, ours is the one that answers had.
+            if self.events().get(txn, key)?.is_none() {
+                self.events().put_bytes(txn, key, bytes)?;
+            }
             foreign
                 .space()
                 .delete(txn, |out| out.extend_from_slice(foreign_key))?;
@@ -106,8 +109,6 @@ fn read_batch<X: WriteTxn>(
     start: &[u8],
     mut on_damage: impl FnMut(&[u8], Error),
 ) -> Result<Batch> {
-    use crate::record::Record;
-
     let mut batch = Batch::default();
     let mut scan = foreign.space().scan_from(txn, start)?;
     while batch.rows.len() < BATCH {
@@ -118,7 +119,10 @@ fn read_batch<X: WriteTxn>(
         batch.next = successor(key);
         match foreign.read_row(key, value) {
             Ok(row) => {
-                let bytes = if row.complete {
+                for damage in &row.damage {
+                    on_damage(key, Error::from(*damage));
+                }
+                let bytes = if row.is_verbatim {
                     value.to_vec()
                 } else {
                     row.event.to_bytes()?

@@ -99,8 +99,8 @@ pub fn copy<S: Backend, D: Backend>(
 fn copy_stamp<S: ReadTxn, D: WriteTxn>(source: &S, destination: &mut D) -> Result<()> {
     let meta = meta_space(&Directory::read(source)?);
     match Stamp::read(&meta, source)? {
-        Some(stamp) => stamp.write(&meta, destination),
-        None => Ok(()),
+        Stamp::Current => Stamp::Current.carry_over(&meta, destination),
+        Stamp::Stale | Stamp::Missing => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use super::tables::EventKey;
 use crate::backend::{Order, ReadTxn};
 use crate::directory::Directory;
 use crate::key::{Key, KeyBuf, prefix_end};
-use crate::record::{Event, Record};
+use crate::record::{Event, Record, RecordError};
 use crate::table::{Slot, Space, successor};
 use crate::{Error, Result, SubscriptionId, Timestamp};
 
@@ -25,17 +25,24 @@ pub(super) struct ForeignEvents {
     space: Space,
 }
 
-/// What a row of it holds: an event, and whether its bytes say all that the event says.
+/// What a row of it holds.
 pub(super) struct ForeignEvent {
     pub(super) event: Event,
-    pub(super) complete: bool,
+    /// What of the record cannot be read.
+    pub(super) damage: Vec<RecordError>,
+    /// Whether the record's bytes say just what the event says.
+    pub(super) is_verbatim: bool,
 }
 
 impl ForeignEvents {
-    pub(super) fn find(directory: &Directory) -> Self {
+    pub(super) fn at(slot: Option<Slot>) -> Self {
         Self {
-            space: Space::new(directory.slot(CROSSBAR_EVENTS_OID), NAME),
+            space: Space::new(slot, NAME),
         }
+    }
+
+    pub(super) fn find(directory: &Directory) -> Self {
+        Self::at(directory.slot(CROSSBAR_EVENTS_OID))
     }
 
     pub(super) fn slot(&self) -> Option<Slot> {
@@ -46,28 +53,34 @@ impl ForeignEvents {
         &self.space
     }
 
-    /// Reads a row. What the record does not say (old ones may lack a field) comes from the key.
+    /// Reads a row, as far as it can be read. The key says where the event
+    /// belongs; what the record says of that gives way to it.
+    ///
+    /// # Errors
+    /// When not even the publication can be read, or the key is none.
     pub(super) fn read_row(&self, key: &[u8], value: &[u8]) -> Result<ForeignEvent> {
-        let subscription = key
-            .first_chunk()
-            .map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let timestamp = key
-            .last_chunk()
-            .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let Ok(&[s0, s1, s2, s3, s4, s5, s6, s7, ref time @ ..]) = <&[u8; 16]>::try_from(key)
+        else {
+            return Err(self.space.damaged("the key has not 16 bytes").key(key));
+        };
+        let subscription = u64::from_be_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
         let (mut event, damage) = Event::view(value)
             .map_err(|error| error.table(NAME).key(key))?
             .salvage();
-        if let Some(damage) = damage.into_iter().find(|_| event.publication.is_unset()) {
-            return Err(Error::from(damage).table(NAME).key(key));
+        if let Some(damage) = damage.first().filter(|_| event.publication.is_unset()) {
+            return Err(Error::from(*damage).table(NAME).key(key));
         }
-        let complete = !event.subscription.is_unset() && !event.timestamp.is_unset();
-        if event.subscription.is_unset() {
-            event.subscription = SubscriptionId::from_stored(subscription);
-        }
-        if event.timestamp.is_unset() {
-            event.timestamp = Timestamp::from_nanos(timestamp);
-        }
-        Ok(ForeignEvent { event, complete })
+        let place = (
+            SubscriptionId::from_stored(subscription),
+            Timestamp::from_nanos(u64::from_le_bytes(*time)),
+        );
+        let is_verbatim = damage.is_empty() && place == (event.subscription, event.timestamp);
+        (event.subscription, event.timestamp) = place;
+        Ok(ForeignEvent {
+            event,
+            damage,
+            is_verbatim,
+        })
     }
 
     /// All events of a subscription, in the order of their keys in our own

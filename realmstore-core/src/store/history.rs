@@ -12,12 +12,12 @@
 use uuid::Uuid;
 
 use super::tables::{EventKey, Events};
-use crate::backend::{ReadTxn, WriteTxn};
+use crate::backend::{Order, ReadTxn, WriteTxn};
 use crate::directory::Slots;
 use crate::key::{Key, KeyBuf};
 use crate::record::EventView;
-use crate::table::{Companion, Space, Table};
-use crate::{PublicationId, Result, SubscriptionId, Timestamp};
+use crate::table::{Before, Companion, Space, Table};
+use crate::{ErrorKind, PublicationId, Result, SubscriptionId, Timestamp};
 
 const HISTORY_OID: Uuid = Uuid::from_u128(0xea38fb0f_2282_41f9_b952_21875eb54712);
 const HISTORY_NAME: &str = "realmstore.history";
@@ -121,10 +121,48 @@ impl History {
             .map(drop)
     }
 
+    /// Counts a position anew, where the one that is stored cannot be read.
+    fn recount<X: ReadTxn>(
+        &self,
+        txn: &X,
+        subscription: SubscriptionId,
+        publication: PublicationId,
+    ) -> Result<Option<Position>> {
+        let mut scan =
+            self.events
+                .scan_prefix(txn, |out| subscription.encode(out), Order::Ascending)?;
+        let mut position: Option<Position> = None;
+        while let Some((key, _)) = scan.next()? {
+            match EventKey::from_bytes(key) {
+                Ok(key) if key.publication == publication => {
+                    let counted = position.get_or_insert(Position {
+                        first: key.timestamp,
+                        events: 0,
+                    });
+                    counted.events += 1;
+                }
+                _ => {}
+            }
+        }
+        Ok(position)
+    }
+
     /// Takes note of `new` events of one publication under one subscription,
     /// the first of which stands at `first`.
     pub(super) fn add<X: WriteTxn>(&self, txn: &mut X, first: &EventKey, new: u64) -> Result<()> {
-        let position = match self.position(txn, first.subscription, first.publication)? {
+        let stored = match self.position(txn, first.subscription, first.publication) {
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                // The new events are among those that are counted.
+                let position = self.recount(txn, first.subscription, first.publication)?;
+                if let Some(position) = position {
+                    self.list(txn, first, position.first)?;
+                    self.set_position(txn, first, position)?;
+                }
+                return Ok(());
+            }
+            stored => stored?,
+        };
+        let position = match stored {
             None => {
                 self.list(txn, first, first.timestamp)?;
                 Position {
@@ -148,8 +186,23 @@ impl History {
 
     /// Takes note that the event at `key` is gone.
     fn remove<X: WriteTxn>(&self, txn: &mut X, key: &EventKey) -> Result<()> {
-        let Some(old) = self.position(txn, key.subscription, key.publication)? else {
-            return Ok(());
+        let old = match self.position(txn, key.subscription, key.publication) {
+            Ok(Some(old)) => old,
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                // The event is gone already; count it, for it to be taken off below.
+                match self.recount(txn, key.subscription, key.publication)? {
+                    Some(left) => Position {
+                        first: left.first.min(key.timestamp),
+                        events: left.events + 1,
+                    },
+                    None => Position {
+                        first: key.timestamp,
+                        events: 1,
+                    },
+                }
+            }
+            Err(error) => return Err(error),
         };
         let events = old.events.saturating_sub(1);
         let first = if events == 0 {
@@ -230,12 +283,12 @@ impl Companion<Events> for History {
     fn plan(
         &self,
         _key: &EventKey,
-        old: Option<&EventView<'_>>,
+        old: Before<'_, EventView<'_>>,
         new: Option<&EventView<'_>>,
     ) -> Result<EventChange> {
         Ok(match (old, new) {
-            (None, Some(_)) => EventChange::Added,
-            (Some(_), None) => EventChange::Removed,
+            (Before::Nothing, Some(_)) => EventChange::Added,
+            (Before::Record(_) | Before::Unreadable, None) => EventChange::Removed,
             _ => EventChange::Kept,
         })
     }

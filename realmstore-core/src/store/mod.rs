@@ -10,6 +10,7 @@ mod stamp;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::OnceLock;
 use std::vec;
 
 use uuid::Uuid;
@@ -26,7 +27,7 @@ pub use self::tables::{
     AuthidKey, EventKey, Events, Publications, Sessions, SessionsByAuthid, SessionsBySessionId,
 };
 use crate::backend::{Backend, KeyRange, Order, ReadTxn, WriteTxn};
-use crate::directory::{Directory, ExistingSlots, SlotsToMake, meta_space};
+use crate::directory::{Directory, ExistingSlots, Slots, SlotsToMake, meta_space};
 use crate::key::Key;
 use crate::record::{Event, Publication, Record, Session};
 use crate::table::{Guard, IndexHandle, IndexScan, Space, Table, TableHandle};
@@ -47,6 +48,7 @@ pub struct RealmStore<B> {
     sessions: TableHandle<Sessions>,
     publications: TableHandle<Publications>,
     events: TableHandle<Events>,
+    foreign_events: OnceLock<ForeignEvents>,
     meta: Space,
 }
 
@@ -56,62 +58,50 @@ impl<B: Backend> RealmStore<B> {
     /// tables that are missing read as empty.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] when the store has a newer version of one of our tables.
+    /// [`ErrorKind::Damaged`] when the database holds something else than
+    /// tables, or what may be an entry of one of ours in the directory cannot
+    /// be read: nothing is then changed. [`ErrorKind::Unsupported`] when the
+    /// store has another version of one of our tables.
     pub fn attach(db: B) -> Result<Self> {
         if db.info()?.read_only {
             let txn = db.begin_read()?;
-            let directory = Directory::read(&txn)?;
-            let mut slots = ExistingSlots::new(&txn, &directory);
-            let sessions = TableHandle::attach(&mut slots)?;
-            let publications = TableHandle::attach(&mut slots)?;
-            let events = TableHandle::attach(&mut slots)?;
+            let directory = Directory::of_store(&txn)?;
+            let tables = Tables::attach(&mut ExistingSlots::new(&txn, &directory))?;
             drop(txn);
-            return Ok(Self {
-                sessions,
-                publications,
-                events,
-                meta: meta_space(&directory),
-                db,
-            });
+            return Ok(Self::with(db, tables, &directory));
         }
         let mut txn = db.begin_write()?;
-        let mut directory = Directory::read(&txn)?;
+        let mut directory = Directory::of_store(&txn)?;
         let found = directory.entries().len();
-        let is_new = [
-            Sessions::OID,
-            Publications::OID,
-            Events::OID,
-            CROSSBAR_EVENTS_OID,
-        ]
-        .iter()
-        .all(|&oid| directory.slot(oid).is_none());
-        let stamp = if is_new {
-            Some(Stamp {
-                foreign_events: false,
-            })
-        } else {
-            Stamp::read(&meta_space(&directory), &txn)?
+        let stamp = Stamp::read(&meta_space(&directory), &txn)?;
+        let tables = Tables::attach(&mut SlotsToMake::new(&mut txn, &mut directory))?;
+        let stamp = match (found, directory.entries().len()) {
+            (0, _) => Stamp::Current,
+            (before, now) if before == now => stamp,
+            // What was just made is not complete where there were records before.
+            _ => Stamp::Stale,
         };
-        let mut slots = SlotsToMake::new(&mut txn, &mut directory);
-        let sessions = TableHandle::attach(&mut slots)?;
-        let publications = TableHandle::attach(&mut slots)?;
-        let events = TableHandle::attach(&mut slots)?;
-        let meta = meta_space(&directory);
         if directory.entries().len() > found {
-            if let Some(stamp) = stamp {
-                stamp.write(&meta, &mut txn)?;
-            }
+            stamp.carry_over(&meta_space(&directory), &mut txn)?;
             txn.commit()?;
         } else {
             drop(txn);
         }
-        Ok(Self {
-            sessions,
-            publications,
-            events,
-            meta,
+        Ok(Self::with(db, tables, &directory))
+    }
+
+    fn with(db: B, tables: Tables, directory: &Directory) -> Self {
+        let foreign = ForeignEvents::find(directory);
+        Self {
             db,
-        })
+            sessions: tables.sessions,
+            publications: tables.publications,
+            events: tables.events,
+            foreign_events: foreign
+                .slot()
+                .map_or_else(OnceLock::new, |_| foreign.into()),
+            meta: meta_space(directory),
+        }
     }
 
     /// The sessions, by OID.
@@ -186,19 +176,20 @@ impl<B: Backend> RealmStore<B> {
     /// Whether all that Crossbar.io wrote is in our own tables and indexes, so
     /// that answers cost no more than what they return.
     pub fn is_adopted<X: ReadTxn>(&self, txn: &X) -> Result<bool> {
-        Ok(Stamp::read(&self.meta, txn)?.is_some())
+        Ok(Stamp::read(&self.meta, txn)? == Stamp::Current)
     }
 
     /// Stores a session that joined.
     ///
     /// # Errors
     /// [`ErrorKind::Duplicate`] when another session has the same WAMP session
-    /// ID and time of joining; [`ErrorKind::InvalidInput`] when it has no OID.
-    pub fn session_joined<X: WriteTxn>(&self, txn: &mut X, session: &Session) -> Result<()> {
-        if session.oid.is_nil() {
+    /// ID and time of joining; [`ErrorKind::InvalidInput`] when it has no OID
+    /// or no session ID.
+    pub fn session_joined(&self, txn: &mut StoreWrite<'_, B>, session: &Session) -> Result<()> {
+        if session.oid.is_nil() || session.session.is_unset() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                "a session without an OID cannot be stored",
+                "a session without an OID or a session ID cannot be stored",
             )
             .table(Sessions::NAME));
         }
@@ -212,9 +203,9 @@ impl<B: Backend> RealmStore<B> {
     /// [`ErrorKind::Damaged`] when the session's record cannot be read in
     /// full, [`ErrorKind::Unsupported`] when it has fields that this version
     /// does not know: it is then left as it is.
-    pub fn session_left<X: WriteTxn>(
+    pub fn session_left(
         &self,
-        txn: &mut X,
+        txn: &mut StoreWrite<'_, B>,
         session: SessionId,
         left_at: Timestamp,
     ) -> Result<Option<Uuid>> {
@@ -337,9 +328,9 @@ impl<B: Backend> RealmStore<B> {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] when it has both a payload and arguments, or no ID.
-    pub fn store_publication<X: WriteTxn>(
+    pub fn store_publication(
         &self,
-        txn: &mut X,
+        txn: &mut StoreWrite<'_, B>,
         publication: &Publication,
     ) -> Result<()> {
         if publication.publication.is_unset() {
@@ -359,16 +350,25 @@ impl<B: Backend> RealmStore<B> {
     /// the history is then touched once and not for each.
     ///
     /// # Errors
-    /// Those of the engine. The transaction must then be dropped.
-    pub fn store_events<'e, X: WriteTxn>(
+    /// [`ErrorKind::InvalidInput`] for an event without a subscription or a
+    /// publication, and those of the engine. Events before it may have been
+    /// stored: the transaction must be dropped.
+    pub fn store_events<'e>(
         &self,
-        txn: &mut X,
+        txn: &mut StoreWrite<'_, B>,
         events: impl IntoIterator<Item = &'e Event>,
     ) -> Result<()> {
         let (history,) = self.events.companions();
         // The events of one publication under one subscription that are stored but not in the history yet.
         let mut run: Option<(EventKey, u64)> = None;
         for event in events {
+            if event.subscription.is_unset() || event.publication.is_unset() {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    "an event without a subscription or a publication cannot be stored",
+                )
+                .table(Events::NAME));
+            }
             let key = EventKey::from(event);
             if !event.with_bytes(|bytes| {
                 self.events
@@ -453,7 +453,12 @@ impl<B: Backend> RealmStore<B> {
         let mut listed_earlier = HashSet::new();
         let mut entries = Vec::new();
         for (publication, timestamp) in first_times {
-            match history.position(txn, subscription, publication)? {
+            let own = match history.position(txn, subscription, publication) {
+                // A position that cannot be read hides nothing: the publication is listed by what can.
+                Err(error) if error.kind() == ErrorKind::Damaged => None,
+                own => own?,
+            };
+            match own {
                 Some(own) if own.first <= timestamp => continue,
                 Some(_) => {
                     listed_earlier.insert(publication);
@@ -496,16 +501,38 @@ impl<B: Backend> RealmStore<B> {
         Ok(found.into_iter().collect())
     }
 
-    /// Crossbar.io's own events, when there may be any.
+    /// Crossbar.io's own events, where there may be any. That its table is
+    /// empty takes one step to see, and is never taken on trust.
     fn foreign_events<X: ReadTxn>(&self, txn: &X) -> Result<Option<ForeignEvents>> {
-        if let Some(Stamp {
-            foreign_events: false,
-        }) = Stamp::read(&self.meta, txn)?
-        {
+        if let Some(events) = self.foreign_events.get() {
+            return Ok(Some(*events));
+        }
+        // There was no such table when the store was attached. Only somebody else makes one.
+        if self.is_adopted(txn)? {
             return Ok(None);
         }
         let events = ForeignEvents::find(&Directory::read(txn)?);
-        Ok(events.slot().map(|_| events))
+        if events.slot().is_none() {
+            return Ok(None);
+        }
+        Ok(Some(*self.foreign_events.get_or_init(|| events)))
+    }
+}
+
+/// The tables of a realm store, in the order of their slots in a new one.
+struct Tables {
+    sessions: TableHandle<Sessions>,
+    publications: TableHandle<Publications>,
+    events: TableHandle<Events>,
+}
+
+impl Tables {
+    fn attach(slots: &mut dyn Slots) -> Result<Self> {
+        Ok(Self {
+            sessions: TableHandle::attach(slots)?,
+            publications: TableHandle::attach(slots)?,
+            events: TableHandle::attach(slots)?,
+        })
     }
 }
 
@@ -527,7 +554,7 @@ impl<X: ReadTxn> OidsByAuthid<'_, X> {
 pub struct StoreWrite<'b, B: Backend + 'b> {
     txn: B::WriteTxn<'b>,
     meta: Space,
-    stamp: Option<Stamp>,
+    stamp: Stamp,
     changed: bool,
 }
 
@@ -574,9 +601,7 @@ impl<B: Backend> WriteTxn for StoreWrite<'_, B> {
         if !self.changed {
             return Ok(());
         }
-        if let Some(stamp) = self.stamp {
-            stamp.write(&self.meta, &mut self.txn)?;
-        }
+        self.stamp.carry_over(&self.meta, &mut self.txn)?;
         self.txn.commit()
     }
 }

@@ -22,32 +22,45 @@ pub(super) fn key(meta: Slot) -> KeyBuf {
     key
 }
 
-/// Says that our indexes are complete.
+/// What the stamp of a store says, to a transaction that sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    /// Whether events remain in Crossbar.io's table that could not be moved.
-    pub(super) foreign_events: bool,
+pub(super) enum Stamp {
+    /// It is of the last commit: our indexes are complete.
+    Current,
+    /// It is of an earlier commit, or cannot be read. It must not stay where
+    /// we write: a file whose commits are counted anew (a compacted copy of
+    /// LMDB) could come to its number again.
+    Stale,
+    /// There is none.
+    Missing,
 }
 
 impl Stamp {
-    /// The stamp, when there is one and it is of the last commit that the transaction sees.
-    pub(super) fn read<X: ReadTxn>(meta: &Space, txn: &X) -> Result<Option<Self>> {
+    pub(super) fn read<X: ReadTxn>(meta: &Space, txn: &X) -> Result<Self> {
         let Some(value) = meta.get(txn, |out| out.extend_from_slice(KEY))? else {
-            return Ok(None);
+            return Ok(Self::Missing);
         };
-        let (foreign_events, number) =
-            <(u64, u64)>::from_bytes(value.as_ref()).map_err(|error| meta.damaged(error))?;
+        let number = u64::from_bytes(value.as_ref()).ok();
         let last = txn.commit_number();
-        Ok((last.is_none() || last == Some(number)).then_some(Self {
-            foreign_events: foreign_events != 0,
-        }))
+        if number.is_some() && (last.is_none() || last == number) {
+            Ok(Self::Current)
+        } else {
+            Ok(Self::Stale)
+        }
     }
 
-    /// Puts the stamp of the commit that this transaction is about to make.
-    pub(super) fn write<X: WriteTxn>(self, meta: &Space, txn: &mut X) -> Result<()> {
-        let number = txn.commit_number().map_or(0, |last| last + 1);
-        let mut value = KeyBuf::new();
-        (u64::from(self.foreign_events), number).encode(&mut value);
-        meta.put(txn, |out| out.extend_from_slice(KEY), &value)
+    /// Makes what is true after this transaction's own commit, given what was
+    /// true before it: a current stamp goes on, a stale one goes.
+    pub(super) fn carry_over<X: WriteTxn>(self, meta: &Space, txn: &mut X) -> Result<()> {
+        match self {
+            Self::Current => {
+                let number = txn.commit_number().map_or(0, |last| last + 1);
+                let mut value = KeyBuf::new();
+                number.encode(&mut value);
+                meta.put(txn, |out| out.extend_from_slice(KEY), &value)
+            }
+            Self::Stale => meta.delete(txn, |out| out.extend_from_slice(KEY)).map(drop),
+            Self::Missing => Ok(()),
+        }
     }
 }
