@@ -48,9 +48,9 @@ pub enum Durability {
     /// It is on disk.
     #[default]
     OnDisk,
-    /// It survives the end of the process, however that ends. After a crash
-    /// of the machine the newest commits may be missing; nothing else is lost
-    /// and nothing is damaged.
+    /// It survives the end of the process, however that ends (with sled: if
+    /// the store was closed). After a crash of the machine the newest commits
+    /// may be missing; nothing else is lost and nothing is damaged.
     Eventual,
     /// It survives the end of the process. After a crash of the machine the
     /// store may be damaged beyond use: only for what can be made again.

@@ -1,0 +1,167 @@
+//! The open store.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use realmstore_core::overlay::Overlay;
+use realmstore_core::writer_lock::WriterLock;
+use realmstore_core::{Backend, BackendInfo, Durability, ErrorKind, Result};
+use sled::{Batch, Db, IVec, Tree};
+
+use crate::files::Files;
+use crate::key::encode;
+use crate::snapshots::{PIECE, Snapshots};
+use crate::{ENGINE, SledOptions, SledReadTxn, SledWriteTxn, error};
+
+/// A realm store in sled.
+///
+/// Share it between threads by reference or in an `Arc`: a store can be open
+/// only once at a time. It is closed when it is dropped.
+pub struct SledBackend {
+    db: Db,
+    // After sled, whose lock it waits for.
+    files: Files,
+    snapshots: Snapshots,
+    writer: WriterLock<Overlay>,
+    directory: PathBuf,
+    read_only: bool,
+    durability: Durability,
+}
+
+impl SledBackend {
+    /// Opens the store in a directory with the default options, and creates
+    /// it where there is none.
+    ///
+    /// # Errors
+    /// Those of [`SledOptions::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        SledOptions::new().open(path)
+    }
+
+    pub(crate) fn new(
+        db: Db,
+        files: Files,
+        directory: PathBuf,
+        read_only: bool,
+        durability: Durability,
+    ) -> Self {
+        Self {
+            db,
+            files,
+            snapshots: Snapshots::default(),
+            writer: WriterLock::default(),
+            directory,
+            read_only,
+            durability,
+        }
+    }
+
+    /// The one tree, which holds the newest state.
+    pub(crate) fn tree(&self) -> &Tree {
+        &self.db
+    }
+
+    fn flush(&self) -> sled::Result<()> {
+        self.tree().flush()?;
+        Ok(self.files.sync()?)
+    }
+
+    /// Commits the changes of the write transaction, whose lock the caller holds.
+    pub(crate) fn commit(&self, changes: &Overlay) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        let mut keys = Vec::new();
+        for (key, value) in changes.iter() {
+            let key = IVec::from(&*encode(key));
+            keys.push(key.clone());
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        for piece in keys.chunks(PIECE) {
+            let before = piece
+                .iter()
+                .map(|key| Ok((key.clone(), self.tree().get(key)?)))
+                .collect::<Result<_, _>>()
+                .map_err(|error| error::engine(error, "commit"))?;
+            self.snapshots.publish(before);
+        }
+        self.snapshots.begin_change();
+        self.tree()
+            .apply_batch(batch)
+            .and_then(|()| match self.durability {
+                Durability::OnDisk => self.flush(),
+                Durability::Eventual | Durability::NoSync => Ok(()),
+            })
+            .map_err(|error| {
+                error::plain(
+                    ErrorKind::UnknownOutcome,
+                    "sled failed in the commit; open the store again to see whether the commit \
+                     is in it",
+                )
+                .operation("commit")
+                .source(error)
+            })?;
+        self.snapshots.complete(keys);
+        Ok(())
+    }
+}
+
+impl Backend for SledBackend {
+    type ReadTxn<'b> = SledReadTxn<'b>;
+    type WriteTxn<'b> = SledWriteTxn<'b>;
+
+    fn begin_read(&self) -> Result<SledReadTxn<'_>> {
+        Ok(SledReadTxn::new(self.tree(), self.snapshots.begin()))
+    }
+
+    fn begin_write(&self) -> Result<SledWriteTxn<'_>> {
+        if self.read_only {
+            return Err(error::plain(
+                ErrorKind::ReadOnly,
+                "the store was opened read-only",
+            ));
+        }
+        let writer = self
+            .writer
+            .acquire()
+            .map_err(|error| error.engine(ENGINE))?;
+        if self.snapshots.in_doubt() {
+            return Err(error::plain(
+                ErrorKind::Engine,
+                "an earlier commit failed half-way; close the store, see to the disk, and open \
+                 it again",
+            ));
+        }
+        Ok(SledWriteTxn::new(self, writer))
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.flush().map_err(|error| error::engine(error, "sync"))
+    }
+
+    fn info(&self) -> Result<BackendInfo> {
+        let mut info = BackendInfo::new(ENGINE, "sled 0.34");
+        info.path = Some(self.directory.clone());
+        info.read_only = self.read_only;
+        info.durability = Some(self.durability);
+        info.size_on_disk = self
+            .db
+            .size_on_disk()
+            .map_err(|error| error::engine(error, "info"))?;
+        Ok(info)
+    }
+}
+
+impl fmt::Debug for SledBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SledBackend")
+            .field("directory", &self.directory)
+            .field("read_only", &self.read_only)
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}
