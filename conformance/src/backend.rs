@@ -384,11 +384,11 @@ pub fn a_read_only_store_refuses_writers<E: Engine>() {
 }
 
 /// Keys that are near each other, beginnings of each other, and full of 0 and 255.
-fn key() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn key() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(prop_oneof![Just(0u8), Just(1), Just(254), Just(255)], 1..5)
 }
 
-fn bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
+pub(crate) fn bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
     prop_oneof![
         Just(Bound::Unbounded),
         prop_oneof![key(), Just(vec![]), Just(vec![255; 600])].prop_map(Bound::Included),
@@ -396,7 +396,7 @@ fn bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
     ]
 }
 
-fn order() -> impl Strategy<Value = Order> {
+pub(crate) fn order() -> impl Strategy<Value = Order> {
     prop_oneof![Just(Order::Ascending), Just(Order::Descending)]
 }
 
@@ -418,7 +418,7 @@ fn in_range(
     entries
 }
 
-fn as_slices(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+pub(crate) fn as_slices(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
     bound.as_ref().map(Vec::as_slice)
 }
 

@@ -33,9 +33,11 @@
 pub mod backend;
 pub mod counting;
 pub mod crash;
+pub mod differential;
 pub mod store;
 pub mod tables;
 
+use std::cell::Cell;
 use std::path::Path;
 
 use proptest::test_runner::{Config as ProptestConfig, TestRunner};
@@ -115,11 +117,30 @@ fn property(file: &'static str, cases: u32) -> TestRunner {
     } else {
         cases
     };
+    let failure_persistence = if EXPECTING_FAILURE.get() {
+        None
+    } else {
+        config.failure_persistence.clone()
+    };
     TestRunner::new(ProptestConfig {
         cases,
         source_file: Some(file),
+        failure_persistence,
         ..config
     })
+}
+
+thread_local! {
+    /// Whether a case runs on this thread that is to fail, whose seed is of no use.
+    static EXPECTING_FAILURE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a case fails. For tests of the suites themselves.
+pub fn fails(case: fn()) -> bool {
+    EXPECTING_FAILURE.set(true);
+    let failed = std::panic::catch_unwind(case).is_err();
+    EXPECTING_FAILURE.set(false);
+    failed
 }
 
 /// All entries of a scan, owned.

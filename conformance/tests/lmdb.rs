@@ -1,25 +1,5 @@
 //! The contract, on LMDB.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+mod engines;
 
-use std::path::Path;
-
-use conformance::Engine;
-use realmstore_core::Result;
-use realmstore_lmdb::{LmdbBackend, LmdbOptions};
-
-struct Lmdb;
-
-impl Engine for Lmdb {
-    type Backend = LmdbBackend;
-
-    fn open(directory: &Path) -> Result<LmdbBackend> {
-        LmdbBackend::open(directory)
-    }
-
-    fn open_read_only(directory: &Path) -> Result<LmdbBackend> {
-        LmdbOptions::new().read_only(true).open(directory)
-    }
-}
-
-conformance::suites!(Lmdb);
+conformance::suites!(engines::Lmdb);
