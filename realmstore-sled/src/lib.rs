@@ -46,13 +46,13 @@
 //! * **Snapshots cost memory.** While one lives, the values that were changed
 //!   after it began stay in memory as they were. A commit reads the old value
 //!   of each key that it changes.
-//! * **A transaction is in memory until its commit**, and takes about three
-//!   times its size there.
+//! * **A transaction is in memory until its commit**, which adds a second copy
+//!   for sled and the old values of its keys. Split very large ones.
 //! * **A commit is on disk** when it has returned. sled's own flush would not
 //!   be enough for that; this crate syncs the files after it.
 //! * **While sled applies a commit, it holds up every look into any store of
-//!   the process**, for as long as that takes: some ten microseconds a key.
-//!   Nobody waits for the disk. Split very large transactions.
+//!   sled in the process**, for as long as that takes: some ten microseconds a
+//!   key. Nobody waits for the disk.
 
 #![forbid(unsafe_code)]
 
