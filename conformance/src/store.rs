@@ -1140,7 +1140,7 @@ pub fn a_damaged_record_can_be_replaced_and_removed<E: Engine>() {
     store.store_events(&mut txn, [&good]).unwrap();
     assert_eq!(
         events(&store, &txn, 1, HistoryQuery::default()),
-        [good.clone()]
+        std::slice::from_ref(&good)
     );
     store.session_joined(&mut txn, &session).unwrap();
     assert_eq!(oids_by_authid(&store, &txn, "alice"), [session.oid]);

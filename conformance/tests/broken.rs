@@ -148,7 +148,7 @@ impl Backend for BrokenBackend {
 
 struct BrokenReadTxn<'b> {
     backend: &'b BrokenBackend,
-    snapshot: MemoryReadTxn,
+    snapshot: MemoryReadTxn<'b>,
 }
 
 impl ReadTxn for BrokenReadTxn<'_> {
@@ -179,7 +179,7 @@ impl ReadTxn for BrokenReadTxn<'_> {
 struct BrokenWriteTxn<'b> {
     fault: Fault,
     txn: Option<MemoryWriteTxn<'b>>,
-    before: MemoryReadTxn,
+    before: MemoryReadTxn<'b>,
     puts: Vec<Vec<u8>>,
 }
 

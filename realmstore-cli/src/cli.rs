@@ -9,8 +9,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check found something, 2 could
 /// Look into the realm stores of WAMP routers: sessions, publications, events
 /// and the history of subscriptions.
 ///
-/// A STORE is named by its engine and path, lmdb:PATH, or by its path alone.
-/// Stores that Crossbar.io wrote are read as they are. Every command but
+/// A STORE is named by its engine and path, such as lmdb:PATH, or by its path
+/// alone. Stores that Crossbar.io wrote are read as they are. Every command but
 /// `demo` and `adopt` opens the store read-only and changes nothing in it.
 #[derive(Parser)]
 #[command(name = "realmstore", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
@@ -159,6 +159,18 @@ pub(crate) enum Command {
         #[command(flatten)]
         store: Store,
     },
+    /// A store, byte by byte, to another place or engine
+    ///
+    /// Copies every table, those of other programs included, as they are at
+    /// one moment, and compares the copy with its source. Nothing may stand at
+    /// TO yet; an interrupted copy leaves nothing there.
+    #[command(after_long_help = "Example:\n  realmstore copy lmdb:./my-store sled:./my-copy")]
+    Copy {
+        /// The store to copy: ENGINE:PATH, or its path alone
+        from: String,
+        /// Where the copy goes: ENGINE:PATH, or a path alone for LMDB
+        to: String,
+    },
     /// Print the completions for a shell
     #[command(
         after_long_help = "Example:\n  realmstore completions bash > ~/.local/share/bash-completion/completions/realmstore"
@@ -172,7 +184,7 @@ pub(crate) enum Command {
 /// The store that a command works on.
 #[derive(Args)]
 pub(crate) struct Store {
-    /// The store: lmdb:PATH, or its path alone
+    /// The store: ENGINE:PATH, or its path alone
     #[arg(value_name = "STORE")]
     pub(crate) location: String,
 }

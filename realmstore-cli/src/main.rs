@@ -6,6 +6,7 @@
 
 mod adopt;
 mod cli;
+mod copy;
 mod demo;
 mod export;
 mod failure;
@@ -119,6 +120,7 @@ fn run(command: Command, output: &mut Output) -> Result<()> {
             drop(open_read_only(&store.location)?);
             adopt::run(&realmstore::open(&store.location)?, output)
         }
+        Command::Copy { from, to } => copy::run(&from, &to, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "realmstore", &mut script);

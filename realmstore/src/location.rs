@@ -4,24 +4,68 @@ use std::str::FromStr;
 
 use realmstore_core::{Error, ErrorKind, Result};
 
-/// A storage engine.
+/// A storage engine, compiled in or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Engine {
     /// LMDB, feature `lmdb`.
     Lmdb,
+    /// RocksDB, feature `rocks`.
+    Rocks,
+    /// sled, feature `sled`.
+    Sled,
+    /// In memory, always there. The store ends with its backend.
+    Memory,
 }
 
 impl Engine {
-    /// The name by which a location names the engine.
+    /// All engines that realmstore has.
+    pub const ALL: [Self; 4] = [Self::Lmdb, Self::Rocks, Self::Sled, Self::Memory];
+
+    /// The name by which a location names the engine, and the feature that it needs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lmdb => "lmdb",
+            Self::Rocks => "rocks",
+            Self::Sled => "sled",
+            Self::Memory => "memory",
+        }
+    }
+
+    /// Whether this build has the engine.
+    pub const fn is_compiled_in(self) -> bool {
+        match self {
+            Self::Lmdb => cfg!(feature = "lmdb"),
+            Self::Rocks => cfg!(feature = "rocks"),
+            Self::Sled => cfg!(feature = "sled"),
+            Self::Memory => true,
+        }
+    }
+
+    /// The engine whose files are in a directory.
+    fn recognise(directory: &Path) -> Option<Self> {
+        let has = |name: &str| directory.join(name).exists();
+        if has("data.mdb") || directory.file_name().is_some_and(|name| name == "data.mdb") {
+            Some(Self::Lmdb)
+        } else if has("CURRENT") {
+            Some(Self::Rocks)
+        } else if has("conf") && has("db") {
+            Some(Self::Sled)
+        } else {
+            None
         }
     }
 }
 
-/// Where a store is, and on which engine: `lmdb:PATH`, or a path alone.
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Where a store is, and on which engine: `lmdb:PATH`, `rocks:PATH`,
+/// `sled:PATH`, `memory:`, or a path alone. The engine of a path alone is
+/// recognised by its files; where there are none yet, it is LMDB.
 ///
 /// ```
 /// use realmstore::{Engine, Location};
@@ -39,12 +83,20 @@ pub struct Location {
 }
 
 impl Location {
+    /// A store of an engine at a path.
+    pub fn new(engine: Engine, path: impl Into<PathBuf>) -> Self {
+        Self {
+            engine,
+            path: path.into(),
+        }
+    }
+
     /// The engine.
     pub fn engine(&self) -> Engine {
         self.engine
     }
 
-    /// Where its files are.
+    /// Where its files are; empty for a store in memory.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -54,40 +106,47 @@ impl FromStr for Location {
     type Err = Error;
 
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for an engine that this build does not have,
+    /// [`ErrorKind::Unsupported`] for an engine that there is not,
     /// [`ErrorKind::InvalidInput`] when there is no path.
     fn from_str(text: &str) -> Result<Self> {
-        let path = match text.split_once(':') {
-            Some(("lmdb", path)) => path,
+        let (engine, path) = match text.split_once(':') {
             // One letter is a drive; with a separator before it, the colon is part of a path.
-            Some((scheme, _))
-                if scheme.len() > 1 && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) =>
+            Some((name, path))
+                if name.len() > 1 && name.bytes().all(|byte| byte.is_ascii_alphanumeric()) =>
             {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!(
-                        "{text:?}: this build has no engine {scheme:?}; it has lmdb (write ./{text} for a path)"
-                    ),
-                ));
+                let engine = Engine::ALL.into_iter().find(|engine| engine.name() == name);
+                (
+                    Some(engine.ok_or_else(|| unknown_engine(text, name))?),
+                    path,
+                )
             }
-            _ => text,
+            _ => (None, text),
         };
-        if path.is_empty() {
+        if path.is_empty() != (engine == Some(Engine::Memory)) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!("{text:?} names no path: write lmdb:PATH"),
+                format!("{text:?} is no location: write ENGINE:PATH, a path alone, or memory:"),
             ));
         }
-        Ok(Self {
-            engine: Engine::Lmdb,
-            path: PathBuf::from(path),
-        })
+        let engine = engine.or_else(|| Engine::recognise(Path::new(path)));
+        Ok(Self::new(engine.unwrap_or(Engine::Lmdb), path))
     }
+}
+
+fn unknown_engine(text: &str, name: &str) -> Error {
+    let engines: Vec<&str> = Engine::ALL.iter().map(|engine| engine.name()).collect();
+    Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "{text:?}: there is no engine {name:?}, there are {} (write ./{text} for a path)",
+            engines.join(", ")
+        ),
+    )
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.engine.name(), self.path.display())
+        write!(f, "{}:{}", self.engine, self.path.display())
     }
 }
 
@@ -99,30 +158,46 @@ mod tests {
 
     #[test]
     fn a_location_names_an_engine_and_a_path() {
-        for (text, path) in [
-            ("lmdb:store", "store"),
-            ("store", "store"),
-            ("./odd:name", "./odd:name"),
-            (r"C:\stores\realm1", r"C:\stores\realm1"),
-            ("lmdb:/a:b", "/a:b"),
+        for (text, engine, path) in [
+            ("lmdb:store", Engine::Lmdb, "store"),
+            ("rocks:store", Engine::Rocks, "store"),
+            ("sled:store", Engine::Sled, "store"),
+            ("memory:", Engine::Memory, ""),
+            ("store", Engine::Lmdb, "store"),
+            ("./odd:name", Engine::Lmdb, "./odd:name"),
+            (r"C:\stores\realm1", Engine::Lmdb, r"C:\stores\realm1"),
+            ("lmdb:/a:b", Engine::Lmdb, "/a:b"),
         ] {
             let location: Location = text.parse().unwrap();
-            assert_eq!(location.path(), Path::new(path), "{text}");
+            assert_eq!(location, Location::new(engine, path), "{text}");
         }
     }
 
     #[test]
     fn what_names_no_store_is_refused() {
-        assert_eq!(
-            "".parse::<Location>().unwrap_err().kind(),
-            ErrorKind::InvalidInput
-        );
-        assert_eq!(
-            "lmdb:".parse::<Location>().unwrap_err().kind(),
-            ErrorKind::InvalidInput
-        );
-        let error = "rocks:/path".parse::<Location>().unwrap_err();
+        for text in ["", "lmdb:", "rocks:", "memory:path"] {
+            let error = text.parse::<Location>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
+        }
+        let error = "leveldb:/path".parse::<Location>().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().contains("\"rocks\""), "{error}");
+        assert!(error.to_string().contains("\"leveldb\""), "{error}");
+    }
+
+    #[test]
+    fn the_engine_of_a_path_is_recognised_by_its_files() {
+        for (engine, files) in [
+            (Engine::Lmdb, &["data.mdb"][..]),
+            (Engine::Rocks, &["CURRENT"]),
+            (Engine::Sled, &["conf", "db"]),
+            (Engine::Lmdb, &["something else"]),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            for file in files {
+                std::fs::write(directory.path().join(file), []).unwrap();
+            }
+            let location: Location = directory.path().to_str().unwrap().parse().unwrap();
+            assert_eq!(location.engine(), engine, "{files:?}");
+        }
     }
 }

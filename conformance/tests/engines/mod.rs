@@ -8,6 +8,8 @@ use conformance::Engine;
 use realmstore_core::memory::MemoryBackend;
 use realmstore_core::{Error, ErrorKind, Result};
 use realmstore_lmdb::{LmdbBackend, LmdbOptions};
+#[cfg(feature = "rocks")]
+use realmstore_rocks::{RocksBackend, RocksOptions};
 use realmstore_sled::{SledBackend, SledOptions};
 
 pub(crate) struct Lmdb;
@@ -21,6 +23,22 @@ impl Engine for Lmdb {
 
     fn open_read_only(directory: &Path) -> Result<LmdbBackend> {
         LmdbOptions::new().read_only(true).open(directory)
+    }
+}
+
+#[cfg(feature = "rocks")]
+pub(crate) struct Rocks;
+
+#[cfg(feature = "rocks")]
+impl Engine for Rocks {
+    type Backend = RocksBackend;
+
+    fn open(directory: &Path) -> Result<RocksBackend> {
+        RocksBackend::open(directory)
+    }
+
+    fn open_read_only(directory: &Path) -> Result<RocksBackend> {
+        RocksOptions::new().read_only(true).open(directory)
     }
 }
 

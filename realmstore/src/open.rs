@@ -1,0 +1,133 @@
+use realmstore_core::memory::MemoryBackend;
+use realmstore_core::{Durability, Error, ErrorKind, RealmStore, Result};
+
+use crate::{AnyBackend, AnyStore, Engine, Location};
+
+/// Opens the realm store at a location such as `lmdb:/var/lib/realm1`, and
+/// makes it where there is none.
+///
+/// The engine is chosen at run time, among those that are compiled in. Where
+/// it is known beforehand, open the engine itself, with all of its options,
+/// and give it to [`RealmStore::attach`]: everything is then statically typed.
+///
+/// # Errors
+/// Those of the engine; [`ErrorKind::Unsupported`] for an engine that is not
+/// compiled in, which names the feature to add.
+///
+/// ```
+/// let store = realmstore::open("memory:")?;
+/// # Ok::<(), realmstore::Error>(())
+/// ```
+pub fn open(location: &str) -> Result<AnyStore> {
+    OpenOptions::new().open(&location.parse()?)
+}
+
+/// Opens the realm store at a location for reading: not a byte of it changes.
+///
+/// # Errors
+/// As [`open`], and [`ErrorKind::NotFound`] when there is no store.
+pub fn open_read_only(location: &str) -> Result<AnyStore> {
+    OpenOptions::new().read_only(true).open(&location.parse()?)
+}
+
+/// How to open a store: what every engine knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct OpenOptions {
+    read_only: bool,
+    create: bool,
+    durability: Durability,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl OpenOptions {
+    /// For reading and writing, made where there is none, and every commit on
+    /// disk when it returns.
+    pub const fn new() -> Self {
+        Self {
+            read_only: false,
+            create: true,
+            durability: Durability::OnDisk,
+        }
+    }
+
+    /// Whether the store is for reading only. There must then be one.
+    pub const fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Whether the store is made where there is none.
+    pub const fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// What a commit is worth when it returns.
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Opens the store and attaches to it.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open(self, location: &Location) -> Result<AnyStore> {
+        RealmStore::attach(self.open_backend(location)?)
+    }
+
+    /// Opens the store without attaching to it: nothing is made in it.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open_backend(self, location: &Location) -> Result<AnyBackend> {
+        match location.engine() {
+            Engine::Memory if self.read_only || !self.create => Err(Error::new(
+                ErrorKind::NotFound,
+                "a store in memory is new when it is opened: there is nothing to read",
+            )
+            .engine("memory")),
+            Engine::Memory => Ok(AnyBackend::Memory(MemoryBackend::new())),
+            #[cfg(feature = "lmdb")]
+            Engine::Lmdb => {
+                let options = realmstore_lmdb::LmdbOptions::new();
+                let options = options.read_only(self.read_only).create(self.create);
+                options
+                    .durability(self.durability)
+                    .open(location.path())
+                    .map(AnyBackend::Lmdb)
+            }
+            #[cfg(feature = "rocks")]
+            Engine::Rocks => {
+                let options = realmstore_rocks::RocksOptions::new();
+                let options = options.read_only(self.read_only).create(self.create);
+                options
+                    .durability(self.durability)
+                    .open(location.path())
+                    .map(AnyBackend::Rocks)
+            }
+            #[cfg(feature = "sled")]
+            Engine::Sled => {
+                let options = realmstore_sled::SledOptions::new();
+                let options = options.read_only(self.read_only).create(self.create);
+                options
+                    .durability(self.durability)
+                    .open(location.path())
+                    .map(AnyBackend::Sled)
+            }
+            #[allow(unreachable_patterns, reason = "a build may have every engine")]
+            missing => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{location}: the engine {missing} is not compiled in: build realmstore with the feature `{missing}`"
+                ),
+            )),
+        }
+    }
+}
