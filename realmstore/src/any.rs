@@ -1,5 +1,10 @@
 //! A backend on whichever engine was chosen at run time.
 
+#![allow(
+    clippy::large_enum_variant,
+    reason = "each is moved once or twice; in a box it would be an allocation"
+)]
+
 use realmstore_core::memory::{MemoryBackend, MemoryReadTxn, MemoryScan, MemoryWriteTxn};
 use realmstore_core::{
     Backend, BackendInfo, KeyRange, Order, ReadTxn, RealmStore, Result, Scan, WriteTxn,
@@ -80,10 +85,6 @@ pub enum AnyValue<'t> {
 }
 
 /// A scan of an [`AnyBackend`].
-#[allow(
-    clippy::large_enum_variant,
-    reason = "it is moved once; in a box it would be an allocation"
-)]
 #[non_exhaustive]
 pub enum AnyScan<'t> {
     /// In memory.

@@ -117,14 +117,14 @@ pub trait Record: Sized {
     /// Decodes the whole record.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) at the first field that cannot be read.
+    /// [`ErrorKind::Damaged`] at the first field that cannot be read.
     fn decode(bytes: &[u8]) -> Result<Self>;
 
     /// Encodes the record into a buffer that is used again and again, and
     /// lends the bytes to `use_bytes`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when the
+    /// [`ErrorKind::InvalidInput`] when the
     /// record contradicts itself, and whatever `use_bytes` fails with.
     fn with_bytes<T>(&self, use_bytes: impl FnOnce(&[u8]) -> Result<T>) -> Result<T>;
 
