@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use realmstore_core::{Backend, ErrorKind, MAX_KEY_LEN, Order, ReadTxn, WriteTxn};
+use realmstore_core::{Backend, ErrorKind, MAX_KEY_LEN, Order, ReadTxn, Result, WriteTxn};
 
 use crate::{Engine, Fresh, collect, property};
 
@@ -380,6 +380,25 @@ pub fn a_read_only_store_refuses_writers<E: Engine>() {
             .unwrap()
             .as_ref(),
         b"1"
+    );
+}
+
+pub fn the_same_faults_have_the_same_errors<E: Engine>() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let kind = |result: Result<E::Backend>| result.err().map(|error| error.kind());
+    assert_eq!(kind(E::open_read_only(&path)), Some(ErrorKind::NotFound));
+    assert!(!path.exists(), "a store was made by looking for one");
+    let store = E::open(&path).unwrap();
+    assert_eq!(kind(E::open(&path)), Some(ErrorKind::InUse));
+    drop(store);
+    drop(E::open(&path).unwrap());
+    let file = directory.path().join("file");
+    std::fs::write(&file, "no store").unwrap();
+    let error = E::open(&file).err().expect("a file was taken for a store");
+    assert!(
+        error.to_string().contains("file"),
+        "the path is not named: {error}"
     );
 }
 

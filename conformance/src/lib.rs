@@ -191,6 +191,7 @@ macro_rules! suites {
                     every_commit_survives_a_reopen
                     a_transaction_that_is_dropped_leaves_no_trace_on_disk
                     a_read_only_store_refuses_writers
+                    the_same_faults_have_the_same_errors
                     random_operations_and_reopens_agree_with_a_model
                 ]
             }

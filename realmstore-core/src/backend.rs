@@ -96,19 +96,32 @@ impl BackendInfo {
 ///
 /// # The contract
 ///
+/// Each sentence is a test in the crate `conformance`, which every engine
+/// passes.
+///
 /// * Keys are ordered as byte strings, the shorter first where one is a prefix
-///   of the other. A key has 1 to [`MAX_KEY_LEN`] bytes, a value any number.
+///   of the other. A key has 1 to [`MAX_KEY_LEN`] bytes; another one is
+///   [`ErrorKind::InvalidInput`] to write, and is not there to read. A value
+///   may be empty, and has up to 100 MiB at least.
+/// * A scan gives all keys between its bounds, of every kind and in both
+///   directions, and none twice. A range that ends before it begins is empty.
+///   An error late in a scan is an error, and not the end of the data.
 /// * A read transaction is a snapshot: it sees every commit that ended before
-///   it began, and nothing of any other. It does not wait for a writer and no
-///   writer waits for it.
+///   it began, wholly, and nothing of any other. It does not wait for a writer,
+///   not even on the writer's own thread, and no writer waits for it.
 /// * There is one write transaction at a time; whoever asks for another one
 ///   waits. A thread that asks for a second one while it holds the first gets
 ///   [`ErrorKind::InvalidInput`] rather than waiting for itself.
 /// * A writer sees its own puts and deletes, in [`get`](ReadTxn::get) and in
 ///   [`scan`](ReadTxn::scan).
-/// * A commit is all or nothing. When it has returned, it is on disk, unless
-///   the store was opened with less [`Durability`] than that.
+/// * A commit is all or nothing. When it has returned, it survives the end of
+///   the process, and of the machine unless the store was opened with less
+///   [`Durability`] than that; a store that is opened again has all of it.
 /// * A write transaction that is dropped leaves no trace.
+/// * A store that was opened read-only has no writers
+///   ([`ErrorKind::ReadOnly`]). One that is not there cannot be opened
+///   read-only ([`ErrorKind::NotFound`]), and one that is open for writing
+///   cannot be opened for writing again ([`ErrorKind::InUse`]).
 ///
 /// How a store is opened is not part of the trait: each engine has options of
 /// its own.
