@@ -1,7 +1,7 @@
 //! The contract of realmstore's storage engines, as tests.
 //!
 //! What an engine promises stands on [`Backend`]; each sentence of it is a
-//! test here, written once, against the trait. So are the tests of tables,
+//! test here (but for what takes an engine's own files, broken, to show), written once, against the trait. So are the tests of tables,
 //! indexes and the realm store, which are core's but only as good as the
 //! engine below. An engine says how it is opened ([`Engine`]) and runs them
 //! all with one line, in a file of its own under `tests/`:
@@ -234,6 +234,8 @@ macro_rules! suites {
                     a_damaged_stamp_only_costs_the_indexes
                     a_damaged_position_is_counted_anew
                     a_damaged_record_can_be_replaced_and_removed
+                    rows_of_what_a_record_was_before_are_not_followed
+                    an_adoption_forgets_no_damaged_session
                 ]
                 [$($no_sharing)?] [
                     what_others_commit_is_in_every_answer

@@ -1110,6 +1110,24 @@ pub fn a_damaged_position_is_counted_anew<E: Engine>() {
         .store_events(&mut txn, [&event(1, 130, 7, 3)])
         .unwrap();
     assert_eq!(history(&store, &txn, 1, all), listed);
+    // Earlier than all that there were, so that it moves in the history.
+    txn.put(&position, &[1]).unwrap();
+    store.store_events(&mut txn, [&event(1, 90, 7, 4)]).unwrap();
+    assert_eq!(
+        history(&store, &txn, 1, all),
+        [entry(1, 90, 7), entry(1, 120, 8)]
+    );
+    // A key that is none stands among the events.
+    let events_slot = store.events().slot().unwrap();
+    let broken = raw_key(
+        events_slot,
+        &[&1u64.to_be_bytes()[..], &95u64.to_be_bytes()].concat(),
+    );
+    txn.put(&broken, b"").unwrap();
+    let key = EventKey::from(&event(1, 90, 7, 4));
+    assert!(store.events().delete(&mut txn, &key).unwrap());
+    assert_eq!(history(&store, &txn, 1, all), listed);
+    txn.delete(&broken).unwrap();
     txn.put(&position, &[1]).unwrap();
     for (time, receiver) in [(100, 1), (110, 2)] {
         let key = EventKey::from(&event(1, time, 7, receiver));
@@ -1169,15 +1187,15 @@ pub fn a_damaged_record_can_be_replaced_and_removed<E: Engine>() {
     assert_eq!(found.view().unwrap().oid().unwrap(), again.oid);
 }
 
-/// What stands where the table of sessions should be found, without a table of sessions.
-fn refused<E: Engine>(damage: impl FnOnce(&mut Vec<u8>)) {
+/// A store whose entry of a table is damaged must not be opened as if it had none.
+fn refused<E: Engine>(table: &str, damage: impl FnOnce(&mut Vec<u8>)) {
     let store = Fresh::new::<E>().realm();
     let mut txn = store.begin_write().unwrap();
     store
         .session_joined(&mut txn, &session(1, 100, "alice"))
         .unwrap();
     txn.commit().unwrap();
-    let slot = store.sessions().slot().unwrap();
+    let slot = slot_named(store.db(), table);
     let Fresh { store, directory } = store;
     let mut txn = store.db().begin_write().unwrap();
     let entry = raw_key(0, &slot.to_be_bytes());
@@ -1196,18 +1214,24 @@ fn refused<E: Engine>(damage: impl FnOnce(&mut Vec<u8>)) {
             .err()
             .expect("the sessions look empty");
         assert_eq!(error.kind(), ErrorKind::Damaged);
-        assert_eq!(error.table_name(), Some(Sessions::NAME), "{error}");
+        assert!(
+            error.to_string().contains(&format!("slot {slot},")),
+            "{error}"
+        );
     }
 }
 
 pub fn a_table_is_not_taken_for_missing_when_its_entry_is_damaged<E: Engine>() {
     // Another OID under its name; nothing that can be read; another slot's number.
-    refused::<E>(|entry| {
+    let sessions = Sessions::NAME;
+    refused::<E>(sessions, |entry| {
         let oid = entry.windows(4).position(|text| text == b"403e").unwrap();
         entry[oid] = b'5';
     });
-    refused::<E>(|entry| entry[0] = 0xff);
-    refused::<E>(|entry| *entry.last_mut().unwrap() = 9);
+    refused::<E>(sessions, |entry| entry[0] = 0xff);
+    refused::<E>(sessions, |entry| *entry.last_mut().unwrap() = 9);
+    // The table of versions, without which newer tables would be read as old ones.
+    refused::<E>("realmstore.meta", |entry| entry[0] = 0xff);
 }
 
 pub fn a_database_that_is_no_realm_store_is_refused_and_left_alone<E: Engine>() {
@@ -1229,4 +1253,61 @@ pub fn a_database_that_is_no_realm_store_is_refused_and_left_alone<E: Engine>() 
         crate::collect(everything),
         [(b"accounts".to_vec(), b"theirs".to_vec())]
     );
+}
+
+pub fn rows_of_what_a_record_was_before_are_not_followed<E: Engine>() {
+    let store = Fresh::new::<E>().realm();
+    let before = session(5, 100, "alice");
+    let mut txn = store.begin_write().unwrap();
+    store.session_joined(&mut txn, &before).unwrap();
+    let row = raw_key(store.sessions().slot().unwrap(), before.oid.as_bytes());
+    txn.put(&row, b"zz").unwrap();
+    let after = Session {
+        oid: before.oid,
+        ..session(6, 200, "alice")
+    };
+    store.session_joined(&mut txn, &after).unwrap();
+    assert_eq!(oids_by_authid(&store, &txn, "alice"), [after.oid]);
+    let found = store.session_by_id(&txn, session_id(5), Timestamp::MAX);
+    assert!(found.unwrap().is_none());
+    assert_eq!(
+        store
+            .session_left(&mut txn, session_id(5), at(300))
+            .unwrap(),
+        None
+    );
+    let another = session(5, 100, "bob");
+    store.session_joined(&mut txn, &another).unwrap();
+    let found = store.session_by_id(&txn, session_id(5), Timestamp::MAX);
+    assert_eq!(
+        found.unwrap().unwrap().view().unwrap().oid().unwrap(),
+        another.oid
+    );
+}
+
+pub fn an_adoption_forgets_no_damaged_session<E: Engine>() {
+    let fresh = Fresh::new::<E>();
+    store_as_crossbar(&*fresh, &[event(1, 100, 7, 1)]);
+    let store = fresh.realm();
+    let (good, bad) = (session(1, 100, "alice"), session(2, 200, "alice"));
+    let mut txn = store.begin_write().unwrap();
+    store.session_joined(&mut txn, &good).unwrap();
+    let row = raw_key(store.sessions().slot().unwrap(), bad.oid.as_bytes());
+    txn.put(&row, b"zz").unwrap();
+    txn.commit().unwrap();
+    let answers = || {
+        let txn = store.begin_read().unwrap();
+        let found = store.sessions_by_authid(&txn, "alice").unwrap();
+        found.map(|session| session.is_ok()).collect::<Vec<_>>()
+    };
+    assert_eq!(answers(), [false, true]);
+    let mut named = 0;
+    let done = store
+        .adopt(|_| ControlFlow::Continue(()), |_, _| named += 1)
+        .unwrap();
+    assert_eq!(
+        (done.sessions_indexed, done.sessions_damaged, named),
+        (1, 1, 1)
+    );
+    assert_eq!(answers(), [false, true]);
 }

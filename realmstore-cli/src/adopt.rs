@@ -55,5 +55,12 @@ fn print(done: &Adoption, output: &mut Output) -> Result<()> {
     output.line(format_args!(
         "{} sessions are in the index by authid.",
         grouped(done.sessions_indexed)
-    ))
+    ))?;
+    if done.sessions_damaged > 0 {
+        output.line(format_args!(
+            "{} sessions are damaged and cannot be in it; so that they are not forgotten, the index is not used.",
+            grouped(done.sessions_damaged)
+        ))?;
+    }
+    Ok(())
 }

@@ -163,7 +163,8 @@ pub(crate) enum Command {
     ///
     /// Copies every table, those of other programs included, as they are at
     /// one moment, and compares the copy with its source. Nothing may stand at
-    /// TO yet; an interrupted copy leaves nothing there.
+    /// TO yet. An interrupted copy leaves nothing there; beside it a directory
+    /// .TO.copying.* may be left, which can be deleted.
     #[command(after_long_help = "Example:\n  realmstore copy lmdb:./my-store sled:./my-copy")]
     Copy {
         /// The store to copy: ENGINE:PATH, or its path alone

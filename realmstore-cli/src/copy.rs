@@ -44,7 +44,7 @@ pub(crate) fn run(from: &str, to: &str, output: &mut Output) -> Result<()> {
     // An empty directory may stand in the way; rename does not replace one everywhere.
     let _ = fs::remove_dir(to.path());
     fs::rename(unfinished.path(), to.path())
-        .and_then(|()| fs::File::open(beside)?.sync_all())
+        .and_then(|()| sync_directory(beside))
         .map_err(|error| io(to.path(), "cannot be put in place", error))?;
 
     output.line(format_args!(
@@ -68,7 +68,21 @@ fn copy_whole(source: &AnyBackend, destination: &AnyBackend) -> Result<Copied> {
     copied?.ok_or_else(|| Failure::new("the copy stopped"))
 }
 
+/// Puts a directory's entries on disk, where a directory can be opened for that.
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    if cfg!(unix) {
+        fs::File::open(path)?.sync_all()?;
+    }
+    Ok(())
+}
+
 fn require_nothing_at(path: &Path) -> Result<()> {
+    if path.file_name().is_some_and(|name| name == "data.mdb") {
+        return Err(Failure::new(format!(
+            "{} names the file of a store; a copy goes to a directory",
+            path.display()
+        )));
+    }
     match fs::read_dir(path).map(Iterator::count) {
         Ok(0) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

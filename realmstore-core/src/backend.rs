@@ -97,7 +97,7 @@ impl BackendInfo {
 /// # The contract
 ///
 /// Each sentence is a test in the crate `conformance`, which every engine
-/// passes.
+/// passes; those that take a broken file to show are tests of the engine's own.
 ///
 /// * Keys are ordered as byte strings, the shorter first where one is a prefix
 ///   of the other. A key has 1 to [`MAX_KEY_LEN`] bytes; another one is

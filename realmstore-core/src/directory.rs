@@ -116,7 +116,7 @@ impl Directory {
     /// [`ErrorKind::Damaged`] when it is not there, and an entry that cannot
     /// be read, or that has its name, may be what is left of it. To take it for
     /// missing would make a full table look empty.
-    fn find(&self, oid: Uuid, name: &'static str) -> Result<Option<Slot>> {
+    pub(crate) fn find(&self, oid: Uuid, name: &'static str) -> Result<Option<Slot>> {
         if let Some(slot) = self.slot(oid) {
             return Ok(Some(slot));
         }
@@ -304,7 +304,7 @@ fn check_version<X: ReadTxn>(
     name: &'static str,
     known: u32,
 ) -> Result<()> {
-    let meta = meta_space(directory);
+    let meta = Space::new(directory.find(META_OID, META_NAME)?, META_NAME);
     for (oid, name, known) in [(META_OID, META_NAME, META_VERSION), (oid, name, known)] {
         let Some(value) = meta.get(txn, |out| version_key(oid, out))? else {
             continue;

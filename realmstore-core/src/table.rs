@@ -103,7 +103,8 @@ pub enum Before<'v, V> {
     /// A record.
     Record(&'v V),
     /// A record that cannot be read at all. It can still be replaced and
-    /// removed; the rows that led to it, whichever they are, then lead nowhere.
+    /// removed; the rows that led to it, whichever they are, stay. Whoever
+    /// follows a row compares it with the record that it leads to.
     Unreadable,
 }
 
@@ -822,6 +823,12 @@ impl<I: Index> IndexHandle<I> {
         }
     }
 
+    /// The key of the row that a unique index has for a key.
+    fn row(&self, key: &I::Key) -> Result<KeyBuf> {
+        let slot = self.space.writable_slot()?;
+        Ok(Space::full_key(slot, |out| key.encode(out)))
+    }
+
     /// The primary key that the row of a unique index has.
     fn owner<X: ReadTxn>(&self, txn: &X, row: &[u8]) -> Result<Option<KeyBuf>> {
         let value = txn.get(row).map_err(|error| error.table(I::NAME))?;
@@ -911,18 +918,20 @@ impl<I: Index> Companion<I::Table> for IndexHandle<I> {
         let Some(add) = plan.add.as_ref().filter(|_| I::UNIQUE) else {
             return Ok(());
         };
-        match self.owner(txn, add)? {
-            // A row that leads nowhere owns nothing.
-            Some(owner)
-                if owner != plan.primary
-                    && self
-                        .table
-                        .get(txn, |out| out.extend_from_slice(&owner))?
-                        .is_some() =>
-            {
-                Err(self.duplicate())
+        let Some(owner) = self.owner(txn, add)?.filter(|owner| *owner != plan.primary) else {
+            return Ok(());
+        };
+        let Some(record) = self.table.get(txn, |out| out.extend_from_slice(&owner))? else {
+            // A row that leads nowhere owns nothing,
+            return Ok(());
+        };
+        let key = <I::Table as Table>::Record::view(record.as_ref()).and_then(|view| I::key(&view));
+        match key {
+            // and neither does one of what a record was before.
+            Ok(key) if key.as_ref().map(|key| self.row(key)).transpose()?.as_ref() != Some(add) => {
+                Ok(())
             }
-            _ => Ok(()),
+            _ => Err(self.duplicate()),
         }
     }
 

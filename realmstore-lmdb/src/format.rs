@@ -106,8 +106,8 @@ fn newer_format(data: &Path) -> Error {
         ErrorKind::Unsupported,
         format!(
             "{} is a file of LMDB 1.0 (data version 3, the default of zlmdb since 26.10), and this \
-             build reads LMDB 0.9 only; copy it in Python into a store opened with zlmdb's \
-             lib_version=\"0.9\", or use a build of realmstore with support for LMDB 1.0",
+             build reads LMDB 0.9 only; copy its entries with Python into a store that zlmdb opens \
+             with lib_version=\"0.9\"",
             data.display()
         ),
     )

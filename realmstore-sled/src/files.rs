@@ -35,7 +35,11 @@ impl Files {
     /// Of the store in a directory, whose own entry is put on disk.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         sync(directory)?;
-        if let Some(parent) = directory.parent().filter(|parent| parent.is_dir()) {
+        let parent = match directory.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Some(Path::new(".")),
+            parent => parent,
+        };
+        if let Some(parent) = parent.filter(|parent| parent.is_dir()) {
             sync(parent)?;
         }
         Ok(Self {

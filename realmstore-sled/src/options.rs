@@ -4,13 +4,16 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use realmstore_core::{Durability, ErrorKind, Result};
+use realmstore_core::{Durability, Error, ErrorKind, Result};
 
 use crate::files::{DATA_FILE, Files};
 use crate::{ENGINE, SledBackend, error};
 
 /// Beside the tree of the records, the one that says what they are.
 const MARKS: &str = "realmstore";
+
+/// Where sled keeps how it was configured.
+const CONFIG_FILE: &str = "conf";
 const FORMAT: &str = "format";
 
 /// Of the keys as [`key`](crate::key) stores them.
@@ -119,14 +122,23 @@ impl SledOptions {
                 format!("there is no sled store in {}", path.display()),
             ));
         }
+        if exists && !path.join(CONFIG_FILE).exists() {
+            // sled would make one, and then its own store of the data.
+            return Err(no_realm_store(path));
+        }
         let mut config = sled::Config::new().path(path);
         if let Some(bytes) = self.cache_size {
             config = config.cache_capacity(bytes);
         }
         let db = config.open().map_err(|error| error::opening(error, path))?;
-        check_format(&db, path, exists)?;
         let files =
             Files::open(path).map_err(|reason| error::system(reason, path, "cannot be synced"))?;
+        if let Err(error) = check_format(&db, path, exists) {
+            // In this order: the files wait for sled to let go of them.
+            drop(db);
+            drop(files);
+            return Err(error);
+        }
         Ok(SledBackend::new(
             db,
             files,
@@ -143,6 +155,10 @@ impl SledOptions {
 /// another program for one of this.
 fn check_format(db: &sled::Db, path: &Path, exists: bool) -> Result<()> {
     let failed = |error| error::opening(error, path);
+    // Looking for a tree by opening it would make it.
+    if exists && !db.tree_names().iter().any(|name| name == MARKS.as_bytes()) {
+        return Err(no_realm_store(path));
+    }
     let marks = db.open_tree(MARKS).map_err(failed)?;
     match marks.get(FORMAT).map_err(failed)? {
         Some(format) if format == FORMAT_VERSION => Ok(()),
@@ -153,18 +169,23 @@ fn check_format(db: &sled::Db, path: &Path, exists: bool) -> Result<()> {
                 path.display()
             ),
         )),
-        None if exists => Err(error::plain(
-            ErrorKind::Damaged,
-            format!(
-                "{}: the files are not those of a realm store, or are damaged",
-                path.display()
-            ),
-        )),
+        None if exists => Err(no_realm_store(path)),
         None => {
             marks.insert(FORMAT, FORMAT_VERSION).map_err(failed)?;
             marks.flush().map(drop).map_err(failed)
         }
     }
+}
+
+fn no_realm_store(path: &Path) -> Error {
+    error::plain(
+        ErrorKind::Damaged,
+        format!(
+            "{}: the files are not those of a realm store, or are damaged; a store whose making \
+             was cut short is empty and can be deleted",
+            path.display()
+        ),
+    )
 }
 
 /// Whether there is a store: an empty log is one that was never written to.

@@ -35,6 +35,7 @@ impl<'t> SledScan<'t> {
             tree: TreeScan::begin(tree, range, order),
             ahead: None,
             entry: Default::default(),
+            failed: false,
         }))
     }
 
@@ -122,14 +123,19 @@ struct SnapshotScan<'t> {
     /// The next entry of the tree, not handed out yet.
     ahead: Option<(IVec, IVec)>,
     entry: (IVec, IVec),
+    /// Whether an error has ended it.
+    failed: bool,
 }
 
 impl SnapshotScan<'_> {
     /// The next key of the tree or of an image, with what it was; `None` for
     /// one that was absent.
     fn step(&mut self) -> Result<Option<(IVec, Option<IVec>)>> {
+        if self.failed {
+            return Ok(None);
+        }
         if self.ahead.is_none() {
-            self.ahead = self.tree.step()?;
+            self.ahead = self.tree.step().inspect_err(|_| self.failed = true)?;
         }
         let (mut lower, mut upper) = (as_slice(&self.lower), as_slice(&self.upper));
         if let Some((key, _)) = &self.ahead {

@@ -22,7 +22,8 @@ pub fn open(location: &str) -> Result<AnyStore> {
     OpenOptions::new().open(&location.parse()?)
 }
 
-/// Opens the realm store at a location for reading: not a byte of it changes.
+/// Opens the realm store at a location for reading. With LMDB and RocksDB not a
+/// byte of it changes; sled has no such mode, and opens it as usual to refuse writers.
 ///
 /// # Errors
 /// As [`open`], and [`ErrorKind::NotFound`] when there is no store.

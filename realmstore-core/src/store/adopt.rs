@@ -26,6 +26,10 @@ pub struct Adoption {
     pub events_left: u64,
     /// Sessions that are in the index by authid.
     pub sessions_indexed: u64,
+    /// Sessions that cannot be in it because they are damaged. Where there are
+    /// any, the index is not relied on, so that they are not left out of
+    /// answers in silence.
+    pub sessions_damaged: u64,
     /// Whether it came to its end.
     pub complete: bool,
 }
@@ -61,19 +65,28 @@ impl<B: Backend> RealmStore<B> {
         let mut next = KeyBuf::new();
         loop {
             let mut txn = self.begin_write()?;
-            let foreign = ForeignEvents::find(&Directory::read(&txn)?);
+            let foreign = ForeignEvents::find(&Directory::read(&txn)?)?;
             let batch = read_batch(&foreign, &txn, &next, &mut on_damage)?;
             self.move_events(&mut txn, &foreign, &batch)?;
             done.events_moved += batch.rows.len() as u64;
             done.events_left += batch.unreadable;
             if batch.is_last {
+                let mut damaged = 0;
                 done.sessions_indexed = self.idx_sessions_by_authid().rebuild(
                     &mut txn,
                     self.sessions(),
-                    &mut on_damage,
+                    |key, error| {
+                        damaged += 1;
+                        on_damage(key, error);
+                    },
                 )?;
+                done.sessions_damaged = damaged;
                 done.complete = true;
-                txn.stamp = Stamp::Current;
+                txn.stamp = if damaged == 0 {
+                    Stamp::Current
+                } else {
+                    Stamp::Stale
+                };
                 txn.changed = true;
             }
             txn.commit()?;
@@ -91,8 +104,9 @@ impl<B: Backend> RealmStore<B> {
         batch: &Batch,
     ) -> Result<()> {
         for (foreign_key, key, bytes) in &batch.rows {
-            // Where both tables have an event, ours is the one that answers had.
-            if self.events().get(txn, key)?.is_none() {
+            // Where both tables have an event, ours is the one that answers had, if it can be read.
+            let ours = self.events().get(txn, key)?.map(|ours| ours.to_owned());
+            if !matches!(ours, Some(Ok(_))) {
                 self.events().put_bytes(txn, key, bytes)?;
             }
             foreign

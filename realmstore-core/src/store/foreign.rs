@@ -35,14 +35,13 @@ pub(super) struct ForeignEvent {
 }
 
 impl ForeignEvents {
-    pub(super) fn at(slot: Option<Slot>) -> Self {
-        Self {
+    /// # Errors
+    /// When the directory is damaged where the table may be.
+    pub(super) fn find(directory: &Directory) -> Result<Self> {
+        let slot = directory.find(CROSSBAR_EVENTS_OID, NAME)?;
+        Ok(Self {
             space: Space::new(slot, NAME),
-        }
-    }
-
-    pub(super) fn find(directory: &Directory) -> Self {
-        Self::at(directory.slot(CROSSBAR_EVENTS_OID))
+        })
     }
 
     pub(super) fn slot(&self) -> Option<Slot> {

@@ -127,6 +127,7 @@ impl History {
         txn: &X,
         subscription: SubscriptionId,
         publication: PublicationId,
+        mut on_event: impl FnMut(Timestamp),
     ) -> Result<Option<Position>> {
         let mut scan =
             self.events
@@ -140,6 +141,7 @@ impl History {
                         events: 0,
                     });
                     counted.events += 1;
+                    on_event(key.timestamp);
                 }
                 _ => {}
             }
@@ -152,9 +154,16 @@ impl History {
     pub(super) fn add<X: WriteTxn>(&self, txn: &mut X, first: &EventKey, new: u64) -> Result<()> {
         let stored = match self.position(txn, first.subscription, first.publication) {
             Err(error) if error.kind() == ErrorKind::Damaged => {
-                // The new events are among those that are counted.
-                let position = self.recount(txn, first.subscription, first.publication)?;
-                if let Some(position) = position {
+                // The new events are among those that are counted. Where the
+                // publication was listed is not known: at the time of one of them.
+                let mut times = Vec::new();
+                let counted = self.recount(txn, first.subscription, first.publication, |time| {
+                    times.push(time)
+                })?;
+                for time in times {
+                    self.unlist(txn, first, time)?;
+                }
+                if let Some(position) = counted {
                     self.list(txn, first, position.first)?;
                     self.set_position(txn, first, position)?;
                 }
@@ -191,7 +200,7 @@ impl History {
             Ok(None) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::Damaged => {
                 // The event is gone already; count it, for it to be taken off below.
-                match self.recount(txn, key.subscription, key.publication)? {
+                match self.recount(txn, key.subscription, key.publication, |_| ())? {
                     Some(left) => Position {
                         first: left.first.min(key.timestamp),
                         events: left.events + 1,
@@ -227,14 +236,17 @@ impl History {
         }
     }
 
-    /// The time of the publication's first event from `from` on. It is near:
-    /// a publication is dispatched to its receivers at about the same time.
+    /// The time of the publication's first event from `from` on. Most often it
+    /// is near: a publication goes to its receivers at about the same time.
     fn next_event<X: ReadTxn>(&self, txn: &X, from: &EventKey) -> Result<Option<Timestamp>> {
         let mut next = KeyBuf::new();
         (from.subscription, from.timestamp).encode(&mut next);
         let mut scan = self.events.scan_from(txn, &next)?;
         while let Some((key, _)) = scan.next()? {
-            let key = EventKey::from_bytes(key).map_err(|error| self.events.damaged(error))?;
+            // A damaged key is no event of any publication.
+            let Ok(key) = EventKey::from_bytes(key) else {
+                continue;
+            };
             if key.subscription != from.subscription {
                 break;
             }

@@ -30,7 +30,7 @@ use crate::backend::{Backend, KeyRange, Order, ReadTxn, WriteTxn};
 use crate::directory::{Directory, ExistingSlots, Slots, SlotsToMake, meta_space};
 use crate::key::Key;
 use crate::record::{Event, Publication, Record, Session};
-use crate::table::{Guard, IndexHandle, IndexScan, Space, Table, TableHandle};
+use crate::table::{Guard, Index, IndexHandle, IndexScan, Space, Table, TableHandle};
 use crate::{Error, ErrorKind, PublicationId, Result, SessionId, SubscriptionId, Timestamp};
 
 /// The persistent store of a WAMP realm, on any engine.
@@ -68,10 +68,11 @@ impl<B: Backend> RealmStore<B> {
             let directory = Directory::of_store(&txn)?;
             let tables = Tables::attach(&mut ExistingSlots::new(&txn, &directory))?;
             drop(txn);
-            return Ok(Self::with(db, tables, &directory));
+            return Self::with(db, tables, &directory);
         }
         let mut txn = db.begin_write()?;
         let mut directory = Directory::of_store(&txn)?;
+        ForeignEvents::find(&directory)?;
         let found = directory.entries().len();
         let stamp = Stamp::read(&meta_space(&directory), &txn)?;
         let tables = Tables::attach(&mut SlotsToMake::new(&mut txn, &mut directory))?;
@@ -87,12 +88,12 @@ impl<B: Backend> RealmStore<B> {
         } else {
             drop(txn);
         }
-        Ok(Self::with(db, tables, &directory))
+        Self::with(db, tables, &directory)
     }
 
-    fn with(db: B, tables: Tables, directory: &Directory) -> Self {
-        let foreign = ForeignEvents::find(directory);
-        Self {
+    fn with(db: B, tables: Tables, directory: &Directory) -> Result<Self> {
+        let foreign = ForeignEvents::find(directory)?;
+        Ok(Self {
             db,
             sessions: tables.sessions,
             publications: tables.publications,
@@ -101,7 +102,7 @@ impl<B: Backend> RealmStore<B> {
                 .slot()
                 .map_or_else(OnceLock::new, |_| foreign.into()),
             meta: meta_space(directory),
-        }
+        })
     }
 
     /// The sessions, by OID.
@@ -253,9 +254,12 @@ impl<B: Backend> RealmStore<B> {
         let mut rows = self
             .idx_sessions_by_session_id()
             .range(txn, range, Order::Descending)?;
-        while let Some((_, oid)) = rows.next()? {
-            // A row may have outlived its session; the next one is then the newest.
-            if let Some(guard) = self.sessions.get(txn, &oid)? {
+        while let Some((key, oid)) = rows.next()? {
+            // A row may have outlived its session, or what it said of it; the
+            // next one is then the newest. What is damaged is for the caller to see.
+            if let Some(guard) = self.sessions.get(txn, &oid)?
+                && is_led_to::<_, SessionsBySessionId>(&guard, &key)
+            {
                 return Ok(Some((oid, guard)));
             }
         }
@@ -282,8 +286,8 @@ impl<B: Backend> RealmStore<B> {
         };
         Ok(std::iter::from_fn(move || {
             loop {
-                let oid = match oids.next().transpose()? {
-                    Ok(oid) => oid,
+                let (row, oid) = match oids.next().transpose()? {
+                    Ok(found) => found,
                     Err(error) => return Some(Err(error)),
                 };
                 let session = match self.sessions.get(txn, &oid).transpose() {
@@ -296,8 +300,13 @@ impl<B: Backend> RealmStore<B> {
                     .view()
                     .and_then(|view| Ok(view.authid()? == Some(authid)))
                 {
-                    Ok(true) => return Some(Ok(session)),
-                    Ok(false) => {}
+                    Ok(true)
+                        if row
+                            .is_none_or(|row| is_led_to::<_, SessionsByAuthid>(&session, &row)) =>
+                    {
+                        return Some(Ok(session));
+                    }
+                    Ok(_) => {}
                     Err(error) => return Some(Err(error)),
                 }
             }
@@ -511,7 +520,7 @@ impl<B: Backend> RealmStore<B> {
         if self.is_adopted(txn)? {
             return Ok(None);
         }
-        let events = ForeignEvents::find(&Directory::read(txn)?);
+        let events = ForeignEvents::find(&Directory::read(txn)?)?;
         if events.slot().is_none() {
             return Ok(None);
         }
@@ -536,16 +545,32 @@ impl Tables {
     }
 }
 
+/// Whether a record is still what a row of an index said of it. Of a damaged
+/// one that cannot be told, and its reader must see it.
+fn is_led_to<V: AsRef<[u8]>, I: Index<Table = Sessions>>(
+    session: &Guard<V, Session>,
+    row: &I::Key,
+) -> bool
+where
+    I::Key: PartialEq,
+{
+    match session.view().and_then(|view| I::key(&view)) {
+        Ok(key) => key.as_ref() == Some(row),
+        Err(_) => true,
+    }
+}
+
+/// OIDs of sessions that may have an authid, with the rows of the index where they come from it.
 enum OidsByAuthid<'t, X: ReadTxn + 't> {
     Index(IndexScan<'t, X, SessionsByAuthid>),
     Sorted(vec::IntoIter<Uuid>),
 }
 
 impl<X: ReadTxn> OidsByAuthid<'_, X> {
-    fn next(&mut self) -> Result<Option<Uuid>> {
+    fn next(&mut self) -> Result<Option<(Option<(AuthidKey, Timestamp)>, Uuid)>> {
         match self {
-            Self::Index(rows) => Ok(rows.next()?.map(|(_, oid)| oid)),
-            Self::Sorted(oids) => Ok(oids.next()),
+            Self::Index(rows) => Ok(rows.next()?.map(|(row, oid)| (Some(row), oid))),
+            Self::Sorted(oids) => Ok(oids.next().map(|oid| (None, oid))),
         }
     }
 }
