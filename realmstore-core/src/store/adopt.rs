@@ -82,12 +82,11 @@ impl<B: Backend> RealmStore<B> {
                 )?;
                 done.sessions_damaged = damaged;
                 done.complete = true;
-                txn.stamp = if damaged == 0 {
+                txn.set_stamp(if damaged == 0 {
                     Stamp::Current
                 } else {
                     Stamp::Stale
-                };
-                txn.changed = true;
+                });
             }
             txn.commit()?;
             if on_batch(&done).is_break() || done.complete {

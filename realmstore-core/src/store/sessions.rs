@@ -1,0 +1,200 @@
+//! Sessions: joining, leaving, and finding them.
+
+use std::vec;
+
+use uuid::Uuid;
+
+use super::tables::{AuthidKey, Sessions, SessionsByAuthid, SessionsBySessionId};
+use super::{RealmStore, StoreWrite};
+use crate::backend::{Backend, Order, ReadTxn};
+use crate::record::Session;
+use crate::table::{Guard, Index, IndexScan, Table};
+use crate::{Error, ErrorKind, Result, SessionId, Timestamp};
+
+impl<B: Backend> RealmStore<B> {
+    /// Stores a session that joined.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Duplicate`] when another session has the same WAMP session
+    /// ID and time of joining; [`ErrorKind::InvalidInput`] when it has no OID
+    /// or no session ID.
+    pub fn session_joined(&self, txn: &mut StoreWrite<'_, B>, session: &Session) -> Result<()> {
+        if session.oid.is_nil() || session.session.is_unset() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "a session without an OID or a session ID cannot be stored",
+            )
+            .table(Sessions::NAME));
+        }
+        self.sessions.put(txn, &session.oid, session)
+    }
+
+    /// Notes that a session left: sets `left_at` of the newest session with
+    /// that WAMP session ID. Returns its OID; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] when the session's record cannot be read in
+    /// full, [`ErrorKind::Unsupported`] when it has fields that this version
+    /// does not know: it is then left as it is.
+    pub fn session_left(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        session: SessionId,
+        left_at: Timestamp,
+    ) -> Result<Option<Uuid>> {
+        let Some((oid, mut record)) = self
+            .newest_session(txn, session, Timestamp::MAX)?
+            .map(|(oid, guard)| {
+                if guard.view()?.has_unknown_fields() {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        format!("session {oid} has fields that only a newer realmstore knows"),
+                    )
+                    .table(Sessions::NAME));
+                }
+                Ok((oid, guard.to_owned()?))
+            })
+            .transpose()?
+        else {
+            return Ok(None);
+        };
+        record.left_at = Some(left_at);
+        self.sessions.put(txn, &oid, &record)?;
+        Ok(Some(oid))
+    }
+
+    /// The latest session with a WAMP session ID that joined at or before a time.
+    pub fn session_by_id<'t, X: ReadTxn>(
+        &self,
+        txn: &'t X,
+        session: SessionId,
+        at: Timestamp,
+    ) -> Result<Option<Guard<X::Value<'t>, Session>>> {
+        Ok(self
+            .newest_session(txn, session, at)?
+            .map(|(_, guard)| guard))
+    }
+
+    #[allow(clippy::type_complexity, reason = "an OID and the record that has it")]
+    fn newest_session<'t, X: ReadTxn>(
+        &self,
+        txn: &'t X,
+        session: SessionId,
+        at: Timestamp,
+    ) -> Result<Option<(Uuid, Guard<X::Value<'t>, Session>)>> {
+        let range = (session, Timestamp::UNIX_EPOCH)..=(session, at);
+        let mut rows = self
+            .idx_sessions_by_session_id()
+            .range(txn, range, Order::Descending)?;
+        while let Some((key, oid)) = rows.next()? {
+            // A row may have outlived its session, or what it said of it; the
+            // next one is then the newest. What is damaged is for the caller to see.
+            if let Some(guard) = self.sessions.get(txn, &oid)?
+                && is_led_to::<_, SessionsBySessionId>(&guard, &key)
+            {
+                return Ok(Some((oid, guard)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The sessions with an authid, the one that joined last first.
+    ///
+    /// In a file that is not [adopted](Self::is_adopted) this reads all sessions.
+    pub fn sessions_by_authid<'s, 't: 's, X: ReadTxn>(
+        &'s self,
+        txn: &'t X,
+        authid: &'s str,
+    ) -> Result<impl Iterator<Item = Result<Guard<X::Value<'t>, Session>>> + use<'s, 't, X, B>>
+    {
+        let mut oids = if self.is_adopted(txn)? {
+            OidsByAuthid::Index(self.idx_sessions_by_authid().prefix(
+                txn,
+                &(AuthidKey::new(authid),),
+                Order::Descending,
+            )?)
+        } else {
+            OidsByAuthid::Sorted(self.oids_with_authid(txn, authid)?.into_iter())
+        };
+        Ok(std::iter::from_fn(move || {
+            loop {
+                let (row, oid) = match oids.next().transpose()? {
+                    Ok(found) => found,
+                    Err(error) => return Some(Err(error)),
+                };
+                let session = match self.sessions.get(txn, &oid).transpose() {
+                    None => continue,
+                    Some(Ok(session)) => session,
+                    Some(Err(error)) => return Some(Err(error)),
+                };
+                // The index has the beginning of an authid only.
+                match session
+                    .view()
+                    .and_then(|view| Ok(view.authid()? == Some(authid)))
+                {
+                    Ok(true)
+                        if row
+                            .is_none_or(|row| is_led_to::<_, SessionsByAuthid>(&session, &row)) =>
+                    {
+                        return Some(Ok(session));
+                    }
+                    Ok(_) => {}
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+        }))
+    }
+
+    /// The OIDs of all sessions with an authid, found without an index. What
+    /// is damaged is kept in, for its reader to see.
+    fn oids_with_authid<X: ReadTxn>(&self, txn: &X, authid: &str) -> Result<Vec<Uuid>> {
+        let mut found = Vec::new();
+        let mut scan = self.sessions.range(txn, .., Order::Ascending)?;
+        while let Some(entry) = scan.next()? {
+            let Ok(oid) = entry.key() else { continue };
+            let Ok(view) = entry.view() else {
+                found.push((Timestamp::MAX, oid));
+                continue;
+            };
+            if view.authid().is_ok_and(|found| found != Some(authid)) {
+                continue;
+            }
+            found.push((view.joined_at().ok().flatten().unwrap_or_default(), oid));
+        }
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(found.into_iter().map(|(_, oid)| oid).collect())
+    }
+}
+
+/// Whether a record is still what a row of an index said of it. Of a damaged
+/// one that cannot be told, and its reader must see it.
+fn is_led_to<V: AsRef<[u8]>, I: Index<Table = Sessions>>(
+    session: &Guard<V, Session>,
+    row: &I::Key,
+) -> bool
+where
+    I::Key: PartialEq,
+{
+    match session.view().and_then(|view| I::key(&view)) {
+        Ok(key) => key.as_ref() == Some(row),
+        Err(_) => true,
+    }
+}
+
+/// The OID of a session that may have an authid, and the row of the index by which it was found.
+type Found = (Option<<SessionsByAuthid as Index>::Key>, Uuid);
+
+/// The sessions that may have an authid, by the index or without it.
+enum OidsByAuthid<'t, X: ReadTxn + 't> {
+    Index(IndexScan<'t, X, SessionsByAuthid>),
+    Sorted(vec::IntoIter<Uuid>),
+}
+
+impl<X: ReadTxn> OidsByAuthid<'_, X> {
+    fn next(&mut self) -> Result<Option<Found>> {
+        match self {
+            Self::Index(rows) => Ok(rows.next()?.map(|(row, oid)| (Some(row), oid))),
+            Self::Sorted(oids) => Ok(oids.next().map(|oid| (None, oid))),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The write transaction of a realm store.
+
+use super::stamp::Stamp;
+use crate::Result;
+use crate::backend::{Backend, KeyRange, Order, ReadTxn, WriteTxn};
+use crate::table::Space;
+
+/// The write transaction of a realm store. Dropped, it leaves no trace.
+pub struct StoreWrite<'b, B: Backend + 'b> {
+    txn: B::WriteTxn<'b>,
+    meta: Space,
+    stamp: Stamp,
+    changed: bool,
+}
+
+impl<'b, B: Backend> StoreWrite<'b, B> {
+    pub(super) fn new(txn: B::WriteTxn<'b>, meta: Space, stamp: Stamp) -> Self {
+        Self {
+            txn,
+            meta,
+            stamp,
+            changed: false,
+        }
+    }
+
+    /// Says whether our indexes will be complete when this is committed.
+    pub(super) fn set_stamp(&mut self, stamp: Stamp) {
+        self.stamp = stamp;
+        self.changed = true;
+    }
+}
+
+impl<'b, B: Backend> ReadTxn for StoreWrite<'b, B> {
+    type Value<'t>
+        = <B::WriteTxn<'b> as ReadTxn>::Value<'t>
+    where
+        Self: 't;
+    type Scan<'t>
+        = <B::WriteTxn<'b> as ReadTxn>::Scan<'t>
+    where
+        Self: 't;
+
+    fn get(&self, key: &[u8]) -> Result<Option<Self::Value<'_>>> {
+        self.txn.get(key)
+    }
+
+    fn scan(&self, range: KeyRange<'_>, order: Order) -> Result<Self::Scan<'_>> {
+        self.txn.scan(range, order)
+    }
+
+    fn commit_number(&self) -> Option<u64> {
+        self.txn.commit_number()
+    }
+}
+
+impl<B: Backend> WriteTxn for StoreWrite<'_, B> {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.changed = true;
+        self.txn.put(key, value)
+    }
+
+    fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
+        self.changed = true;
+        self.txn.insert(key, value)
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<bool> {
+        self.changed = true;
+        self.txn.delete(key)
+    }
+
+    fn commit(mut self) -> Result<()> {
+        if !self.changed {
+            return Ok(());
+        }
+        self.stamp.carry_over(&self.meta, &mut self.txn)?;
+        self.txn.commit()
+    }
+}
