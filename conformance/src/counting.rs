@@ -1,8 +1,10 @@
-//! A backend that counts what is asked of it.
+//! A backend that counts what is asked of it, and fails when it is told to.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use realmstore_core::{Backend, BackendInfo, KeyRange, Order, ReadTxn, Result, Scan, WriteTxn};
+use realmstore_core::{
+    Backend, BackendInfo, Error, ErrorKind, KeyRange, Order, ReadTxn, Result, Scan, WriteTxn,
+};
 
 /// How often each of an engine's methods was called.
 #[derive(Debug, Default)]
@@ -13,6 +15,8 @@ pub struct Calls {
     pub put: AtomicU64,
     pub insert: AtomicU64,
     pub delete: AtomicU64,
+    /// Whether puts fail, as on a disk that does.
+    pub puts_fail: AtomicBool,
 }
 
 impl Calls {
@@ -130,6 +134,9 @@ impl<S: Scan> Scan for CountingScan<'_, S> {
 impl<X: WriteTxn> WriteTxn for CountingTxn<'_, X> {
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         count(&self.calls.put);
+        if self.calls.puts_fail.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Io, "told to fail"));
+        }
         self.inner.put(key, value)
     }
 

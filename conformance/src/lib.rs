@@ -221,6 +221,8 @@ macro_rules! suites {
                     an_authid_of_any_length_is_found
                     a_session_that_cannot_be_read_in_full_is_left_as_it_is
                     records_without_identity_are_refused
+                    an_event_that_is_refused_leaves_those_before_it_in_the_history
+                    an_operation_that_fails_half_done_cannot_be_committed
                     history_lists_a_publication_once_at_its_first_event
                     history_and_events_agree_with_a_model
                     events_in_one_nanosecond_are_all_kept

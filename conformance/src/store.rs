@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
+use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 use realmstore_core::directory::Directory;
@@ -282,6 +283,47 @@ pub fn records_without_identity_are_refused<E: Engine>() {
             .contains("publication 7 has both a payload and args"),
         "{error}"
     );
+}
+
+pub fn an_event_that_is_refused_leaves_those_before_it_in_the_history<E: Engine>() {
+    let store = Fresh::new::<E>().realm();
+    let stored = [
+        event(1, 100, 7, 1),
+        event(1, 101, 7, 2),
+        event(1, 102, 8, 1),
+        event(0, 103, 9, 1),
+        event(1, 104, 9, 1),
+    ];
+    let mut txn = store.begin_write().unwrap();
+    let error = store.store_events(&mut txn, &stored).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    txn.commit().unwrap();
+    let txn = store.begin_read().unwrap();
+    assert_eq!(
+        history(&store, &txn, 1, HistoryQuery::default()),
+        [entry(1, 100, 7), entry(1, 102, 8)]
+    );
+    assert_eq!(
+        events(&store, &txn, 1, HistoryQuery::default()),
+        stored[..3]
+    );
+}
+
+pub fn an_operation_that_fails_half_done_cannot_be_committed<E: Engine>() {
+    let fresh = Fresh::new::<E>();
+    let store = RealmStore::attach(Counting::new(fresh.store)).unwrap();
+    let mut txn = store.begin_write().unwrap();
+    // The event itself is inserted; what follows it in the history is a put.
+    store.db().calls.puts_fail.store(true, Ordering::Relaxed);
+    let error = store
+        .store_events(&mut txn, [&event(1, 100, 7, 1)])
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    store.db().calls.puts_fail.store(false, Ordering::Relaxed);
+    let error = txn.commit().unwrap_err();
+    assert!(error.to_string().contains("half done"), "{error}");
+    let txn = store.begin_read().unwrap();
+    assert!(events(&store, &txn, 1, HistoryQuery::default()).is_empty());
 }
 
 pub fn history_lists_a_publication_once_at_its_first_event<E: Engine>() {

@@ -201,10 +201,25 @@ impl<B: Backend> RealmStore<B> {
     /// the history is then touched once and not for each.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for an event without a subscription or a
-    /// publication, and those of the engine. Events before it may have been
-    /// stored: the transaction must be dropped.
+    /// [`ErrorKind::InvalidInput`] at the first event without a subscription or
+    /// a publication: those before it are stored. After any other error the
+    /// transaction can only be dropped.
     pub fn store_events<'e>(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        events: impl IntoIterator<Item = &'e Event>,
+    ) -> Result<()> {
+        let stored = self.store_runs(txn, events);
+        if stored
+            .as_ref()
+            .is_err_and(|error| error.kind() != ErrorKind::InvalidInput)
+        {
+            txn.break_off();
+        }
+        stored
+    }
+
+    fn store_runs<'e>(
         &self,
         txn: &mut StoreWrite<'_, B>,
         events: impl IntoIterator<Item = &'e Event>,
@@ -212,13 +227,15 @@ impl<B: Backend> RealmStore<B> {
         let (history,) = self.events.companions();
         // The events of one publication under one subscription that are stored but not in the history yet.
         let mut run: Option<(EventKey, u64)> = None;
+        let mut refused = Ok(());
         for event in events {
             if event.subscription.is_unset() || event.publication.is_unset() {
-                return Err(Error::new(
+                refused = Err(Error::new(
                     ErrorKind::InvalidInput,
                     "an event without a subscription or a publication cannot be stored",
                 )
                 .table(Events::NAME));
+                break;
             }
             let key = EventKey::from(event);
             if !event.with_bytes(|bytes| {
@@ -244,10 +261,10 @@ impl<B: Backend> RealmStore<B> {
                 }
             };
         }
-        match run {
-            Some((first, new)) => history.add(txn, &first, new),
-            None => Ok(()),
+        if let Some((first, new)) = run {
+            history.add(txn, &first, new)?;
         }
+        refused
     }
 
     /// The events of a subscription, Crossbar.io's own among them.

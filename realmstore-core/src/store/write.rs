@@ -1,9 +1,9 @@
 //! The write transaction of a realm store.
 
 use super::stamp::Stamp;
-use crate::Result;
 use crate::backend::{Backend, KeyRange, Order, ReadTxn, WriteTxn};
 use crate::table::Space;
+use crate::{Error, ErrorKind, Result};
 
 /// The write transaction of a realm store. Dropped, it leaves no trace.
 pub struct StoreWrite<'b, B: Backend + 'b> {
@@ -11,6 +11,7 @@ pub struct StoreWrite<'b, B: Backend + 'b> {
     meta: Space,
     stamp: Stamp,
     changed: bool,
+    broken_off: bool,
 }
 
 impl<'b, B: Backend> StoreWrite<'b, B> {
@@ -20,7 +21,13 @@ impl<'b, B: Backend> StoreWrite<'b, B> {
             meta,
             stamp,
             changed: false,
+            broken_off: false,
         }
+    }
+
+    /// Takes note that an operation of several steps failed in between.
+    pub(super) fn break_off(&mut self) {
+        self.broken_off = true;
     }
 
     /// Says whether our indexes will be complete when this is committed.
@@ -69,7 +76,16 @@ impl<B: Backend> WriteTxn for StoreWrite<'_, B> {
         self.txn.delete(key)
     }
 
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when an operation failed half done and the
+    /// transaction could only be dropped; and those of the engine.
     fn commit(mut self) -> Result<()> {
+        if self.broken_off {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "an operation of this transaction failed half done; it can only be dropped",
+            ));
+        }
         if !self.changed {
             return Ok(());
         }

@@ -91,7 +91,7 @@ impl<V: AsRef<[u8]>, R: Record> Guard<V, R> {
     /// Reads the record in place.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`] when not even the places of its fields can be found.
+    /// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when not even the places of its fields can be found.
     pub fn view(&self) -> Result<R::View<'_>> {
         R::view(self.bytes()).map_err(|error| error.table(self.table))
     }
@@ -99,7 +99,7 @@ impl<V: AsRef<[u8]>, R: Record> Guard<V, R> {
     /// Decodes the whole record.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`] at the first field that cannot be read.
+    /// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) at the first field that cannot be read.
     pub fn to_owned(&self) -> Result<R> {
         R::decode(self.bytes()).map_err(|error| error.table(self.table))
     }
@@ -198,8 +198,8 @@ impl<T: Table> TableHandle<T> {
     /// every index right.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a record that contradicts itself or a
-    /// key that is too long, [`ErrorKind::Duplicate`] when a unique index has
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a record that contradicts itself or a
+    /// key that is too long, [`ErrorKind::Duplicate`](crate::ErrorKind::Duplicate) when a unique index has
     /// another owner: the transaction is then as it was before.
     pub fn put<X: WriteTxn>(&self, txn: &mut X, key: &T::Key, record: &T::Record) -> Result<()> {
         record
@@ -210,7 +210,7 @@ impl<T: Table> TableHandle<T> {
     /// Stores a record whose bytes are at hand.
     ///
     /// # Errors
-    /// As [`put`](Self::put), and [`ErrorKind::Damaged`] when the bytes are no
+    /// As [`put`](Self::put), and [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when the bytes are no
     /// record, or are damaged where an index needs them.
     pub fn put_bytes<X: WriteTxn>(&self, txn: &mut X, key: &T::Key, bytes: &[u8]) -> Result<()> {
         let new = T::Record::view(bytes).map_err(|error| error.table(T::NAME))?;
@@ -309,7 +309,7 @@ impl<'s, T: Table> Entry<'s, T> {
     /// The key.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`] when the bytes are no key of this table.
+    /// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when the bytes are no key of this table.
     pub fn key(&self) -> Result<T::Key> {
         T::Key::from_bytes(self.key).map_err(|error| self.space.damaged(error))
     }
