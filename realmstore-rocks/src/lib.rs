@@ -57,32 +57,29 @@
 //! *No transactions of RocksDB.* Changes are kept in an
 //! [`Overlay`](realmstore_core::overlay::Overlay) and written as one batch.
 //! RocksDB's optimistic transactions do the same and look for conflicts, which
-//! cannot be with one writer; a store of theirs cannot be opened read-only. On
-//! 2 processors, each event being 2 gets and 3 puts, medians of 3:
+//! cannot be with one writer; a store of theirs cannot be opened read-only.
+//! They are slower as well. Medians of 3, each event being 2 gets and 3 puts,
+//! on 2 shared cores of an AMD EPYC, 2026-11-22:
 //!
-//! | events a commit | overlay and batch | optimistic transaction |
+//! ```text
+//! cargo run --release -p realmstore-rocks --example compare_transactions
+//! ```
+//!
+//! | events a commit, on disk | overlay and batch | optimistic transaction |
 //! |---|---|---|
-//! | 1, on disk | 6,500 events/s | 6,000 events/s |
-//! | 10, on disk | 42,000 | 34,000 |
-//! | 100, on disk | 99,000 | 58,000 |
-//! | 1,000, on disk | 139,000 | 67,000 |
-//! | 200,000, on disk | 200,000 | 59,000 |
-//! | 1, eventually | 130,000 | 96,000 |
-//!
-//! A scan of 200,000 entries in a transaction with 1,000 events in it went over
-//! 5.7 M entries/s, against 2.0 M.
+//! | 1 | 6,795 events/s | 6,726 events/s |
+//! | 10 | 49,273 events/s | 39,806 events/s |
+//! | 100 | 115,003 events/s | 78,246 events/s |
+//! | 1,000 | 109,536 events/s | 66,386 events/s |
 //!
 //! *Indexes and filters in parts.* A file's index and filter are a megabyte or
 //! more as a whole. Kept outside of the cache, they grow with the store without
-//! a limit; kept in it, they did not fit in one of its shards, and were read
-//! again for each of 3,000 gets/s. In parts they take what the cache has: with
-//! 4 million events in 760 MB, 120,000 gets/s of keys that are there and 400,000
-//! of keys that are not, against 110,000 and 750,000 without the limit.
+//! a limit; kept in it whole, they do not fit in one of its shards, and are read
+//! again for each get. In parts they take what the cache has.
 //!
 //! *No filter for the subscriptions of a file.* One that knows the first 10
-//! bytes of all keys made the newest ten events of a subscription slower where
-//! there were any (77,000 queries/s without it, 55,000 with it), and faster
-//! only where there were none (143,000 and 172,000).
+//! bytes of all keys helps only where a subscription has no events at all, and
+//! slows the newest events of one that has.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
