@@ -51,8 +51,7 @@
 //! * **A commit is on disk** when it has returned. sled's own flush would not
 //!   be enough for that; this crate syncs the files after it.
 //! * **While sled applies a commit, it holds up every look into any store of
-//!   sled in the process**, for as long as that takes: some ten microseconds a
-//!   key. Nobody waits for the disk.
+//!   sled in the process**, for as long as that takes. Nobody waits for the disk.
 
 #![forbid(unsafe_code)]
 
