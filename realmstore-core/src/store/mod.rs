@@ -66,13 +66,14 @@ impl<B: Backend> RealmStore<B> {
         if db.info()?.read_only {
             let txn = db.begin_read()?;
             let directory = Directory::of_store(&txn)?;
+            let foreign = ForeignEvents::find(&directory)?;
             let tables = Tables::attach(&mut ExistingSlots::new(&txn, &directory))?;
             drop(txn);
-            return Self::with(db, tables, &directory);
+            return Ok(Self::with(db, tables, foreign, &directory));
         }
         let mut txn = db.begin_write()?;
         let mut directory = Directory::of_store(&txn)?;
-        ForeignEvents::find(&directory)?;
+        let foreign = ForeignEvents::find(&directory)?;
         let found = directory.entries().len();
         let stamp = Stamp::read(&meta_space(&directory), &txn)?;
         let tables = Tables::attach(&mut SlotsToMake::new(&mut txn, &mut directory))?;
@@ -88,12 +89,11 @@ impl<B: Backend> RealmStore<B> {
         } else {
             drop(txn);
         }
-        Self::with(db, tables, &directory)
+        Ok(Self::with(db, tables, foreign, &directory))
     }
 
-    fn with(db: B, tables: Tables, directory: &Directory) -> Result<Self> {
-        let foreign = ForeignEvents::find(directory)?;
-        Ok(Self {
+    fn with(db: B, tables: Tables, foreign: ForeignEvents, directory: &Directory) -> Self {
+        Self {
             db,
             sessions: tables.sessions,
             publications: tables.publications,
@@ -102,7 +102,7 @@ impl<B: Backend> RealmStore<B> {
                 .slot()
                 .map_or_else(OnceLock::new, |_| foreign.into()),
             meta: meta_space(directory),
-        })
+        }
     }
 
     /// The sessions, by OID.
@@ -152,10 +152,12 @@ impl<B: Backend> RealmStore<B> {
         Ok(StoreWrite::new(txn, self.meta, stamp))
     }
 
-    /// Attaches a table of your own, in the same store and so in the same commits.
+    /// Attaches a table of your own, in the same store and so in the same
+    /// commits. An index that is new to a table with records is empty until it
+    /// is [rebuilt](IndexHandle::rebuild).
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] when the store has a newer version of the table.
+    /// [`ErrorKind::Unsupported`] when the store has another version of the table.
     pub fn attach_table<T: Table>(&self) -> Result<TableHandle<T>> {
         if self.db.info()?.read_only {
             let txn = self.db.begin_read()?;

@@ -68,7 +68,9 @@ impl<I: Index> IndexHandle<I> {
                 .map(|(_, primary)| primary));
         }
         let value = self.space.get(txn, |out| key.encode(out))?;
-        value.map(|value| self.primary(value.as_ref())).transpose()
+        value
+            .map(|value| Key::from_bytes(value.as_ref()).map_err(|error| self.space.damaged(error)))
+            .transpose()
     }
 
     /// Walks the index between two keys.
@@ -102,16 +104,7 @@ impl<I: Index> IndexHandle<I> {
         part: &impl Key,
         order: Order,
     ) -> Result<IndexScan<'t, X, I>> {
-        self.scan_prefix(txn, |out| part.encode(out), order)
-    }
-
-    pub(crate) fn scan_prefix<'t, X: ReadTxn>(
-        &self,
-        txn: &'t X,
-        encode: impl Fn(&mut KeyBuf),
-        order: Order,
-    ) -> Result<IndexScan<'t, X, I>> {
-        let scan = self.space.scan_prefix(txn, encode, order)?;
+        let scan = self.space.scan_prefix(txn, |out| part.encode(out), order)?;
         Ok(IndexScan {
             scan,
             space: self.space,
@@ -169,11 +162,7 @@ impl<I: Index> IndexHandle<I> {
                 next = successor(primary);
                 match <I::Table as Table>::Record::view(value).and_then(|view| I::key(&view)) {
                     Ok(Some(key)) => {
-                        let mut row = Space::full_key(slot, |out| key.encode(out));
-                        if !I::UNIQUE {
-                            row.extend_from_slice(primary);
-                        }
-                        changes.push((row, KeyBuf::from_slice(primary)));
+                        changes.push((Self::row(slot, &key, primary), KeyBuf::from_slice(primary)));
                     }
                     Ok(None) => {}
                     Err(error) => on_damage(primary, error.table(<I::Table as Table>::NAME)),
@@ -197,20 +186,20 @@ impl<I: Index> IndexHandle<I> {
         }
     }
 
-    /// The key of the row that a unique index has for a key.
-    fn row(&self, key: &I::Key) -> Result<KeyBuf> {
-        let slot = self.space.writable_slot()?;
-        Ok(Space::full_key(slot, |out| key.encode(out)))
+    /// The key of the row by which a key leads to a record.
+    fn row(slot: Slot, key: &I::Key, primary: &[u8]) -> KeyBuf {
+        Space::full_key(slot, |out| {
+            key.encode(out);
+            if !I::UNIQUE {
+                out.extend_from_slice(primary);
+            }
+        })
     }
 
     /// The primary key that the row of a unique index has.
     fn owner<X: ReadTxn>(&self, txn: &X, row: &[u8]) -> Result<Option<KeyBuf>> {
         let value = txn.get(row).map_err(|error| error.table(I::NAME))?;
         Ok(value.map(|value| KeyBuf::from_slice(value.as_ref())))
-    }
-
-    fn primary(&self, bytes: &[u8]) -> Result<PrimaryKey<I>> {
-        Key::from_bytes(bytes).map_err(|error| self.space.damaged(error))
     }
 
     fn duplicate(&self) -> Error {
@@ -256,14 +245,7 @@ impl<I: Index> Companion<I::Table> for IndexHandle<I> {
         key.encode(&mut primary);
         let row_key = |view: &ViewOf<'_, I::Table>| -> Result<Option<KeyBuf>> {
             let key = I::key(view).map_err(|error| error.table(I::NAME))?;
-            Ok(key.map(|key| {
-                Space::full_key(slot, |out| {
-                    key.encode(out);
-                    if !I::UNIQUE {
-                        out.extend_from_slice(&primary);
-                    }
-                })
-            }))
+            Ok(key.map(|key| Self::row(slot, &key, &primary)))
         };
         let remove = match old {
             // Where the old key cannot be told, its row stays and leads nowhere.
@@ -299,12 +281,11 @@ impl<I: Index> Companion<I::Table> for IndexHandle<I> {
             // A row that leads nowhere owns nothing,
             return Ok(());
         };
+        let slot = self.space.writable_slot()?;
         let key = <I::Table as Table>::Record::view(record.as_ref()).and_then(|view| I::key(&view));
-        match key {
+        match key.map(|key| key.map(|key| Self::row(slot, &key, &owner))) {
             // and neither does one of what a record was before.
-            Ok(key) if key.as_ref().map(|key| self.row(key)).transpose()?.as_ref() != Some(add) => {
-                Ok(())
-            }
+            Ok(row) if row.as_ref() != Some(add) => Ok(()),
             _ => Err(self.duplicate()),
         }
     }
