@@ -3,9 +3,9 @@
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 
-use realmstore::store::{Adoption, Sessions};
-use realmstore::table::Table;
-use realmstore::{Backend, Event, RealmStore, Session};
+use realmstore_core::store::{Adoption, Sessions};
+use realmstore_core::table::Table;
+use realmstore_core::{Backend, Event, RealmStore, Session};
 
 use crate::failure::Result;
 use crate::output::{Output, to_stderr, warn};

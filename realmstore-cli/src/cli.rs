@@ -1,7 +1,9 @@
 //! The command line.
 
+use std::str::FromStr;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use realmstore::{SessionId, SubscriptionId, Timestamp};
+use realmstore_core::{Location, SessionId, SubscriptionId, Timestamp};
 
 /// What a script can tell from the exit code.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check found something, 2 could not do it.";
@@ -29,7 +31,7 @@ pub(crate) enum Command {
     #[command(after_long_help = "Example:\n  realmstore demo ./my-store")]
     Demo {
         /// Where to keep the new store [default: a temporary directory, removed at the end]
-        store: Option<String>,
+        store: Option<Location>,
     },
     /// What a store is and holds: engine, format, size, tables
     ///
@@ -158,6 +160,8 @@ pub(crate) enum Command {
     Adopt {
         #[command(flatten)]
         store: Store,
+        #[command(flatten)]
+        writing: WriteArgs,
     },
     /// A store, byte by byte, to another place or engine
     ///
@@ -168,9 +172,9 @@ pub(crate) enum Command {
     #[command(after_long_help = "Example:\n  realmstore copy lmdb:./my-store sled:./my-copy")]
     Copy {
         /// The store to copy: ENGINE:PATH, or its path alone
-        from: String,
+        from: Location,
         /// Where the copy goes: ENGINE:PATH, or a path alone for LMDB
-        to: String,
+        to: Location,
     },
     /// Print the completions for a shell
     #[command(
@@ -187,7 +191,49 @@ pub(crate) enum Command {
 pub(crate) struct Store {
     /// The store: ENGINE:PATH, or its path alone
     #[arg(value_name = "STORE")]
-    pub(crate) location: String,
+    pub(crate) location: Location,
+}
+
+/// How a command writes to a store that others may have open.
+#[derive(Args)]
+pub(crate) struct WriteArgs {
+    /// Write even while another process has the file open, and never let it
+    /// outgrow SIZE: that process's memory map, such as the `maxsize` of
+    /// Crossbar.io (128MiB by default). A file that outgrows it would stop the
+    /// router
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) size_limit: Option<Bytes>,
+}
+
+/// A number of bytes, as people write it: `134217728`, `128MiB`, `1GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+        let factor = match &text[digits.len()..] {
+            "" | "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            "TiB" => 1 << 40,
+            unit => {
+                return Err(format!(
+                    "{unit:?} is no unit of bytes; there are KiB, MiB, GiB and TiB"
+                ));
+            }
+        };
+        let number: u64 = digits
+            .parse()
+            .map_err(|_| format!("{digits:?} is no whole number"))?;
+        let bytes = number.checked_mul(factor);
+        bytes
+            .map(Self)
+            .ok_or_else(|| format!("{text} is too large"))
+    }
 }
 
 /// Which part of a list is printed.

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use realmstore::store::{Copied, copy, measure};
-use realmstore::{AnyBackend, Engine, Location, OpenOptions};
+use realmstore_core::store::{Copied, copy, measure};
+use realmstore_core::{Backend, Engine, Location};
 
+use crate::engines::{Engines, Writing};
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::table::{bytes, grouped};
@@ -18,16 +19,21 @@ use crate::table::{bytes, grouped};
 /// The copy is made in a directory beside its place, and moved there once it is
 /// complete and was compared with its source: what stands at `to` is a whole
 /// store, whatever interrupts this.
-pub(crate) fn run(from: &str, to: &str, output: &mut Output) -> Result<()> {
-    let (from, to): (Location, Location) = (from.parse()?, to.parse()?);
-    for (location, engine) in [(&from, from.engine()), (&to, to.engine())] {
-        if engine == Engine::Memory {
+pub(crate) fn run<E: Engines>(
+    engines: &E,
+    from: &Location,
+    to: &Location,
+    output: &mut Output,
+) -> Result<()> {
+    for location in [from, to] {
+        if location.engine() == Engine::Memory {
             return Err(Failure::new(format!(
                 "{location} ends with this command; a copy needs two stores that stay"
             )));
         }
     }
-    let source = OpenOptions::new().read_only(true).open_backend(&from)?;
+    engines.will_write(to)?;
+    let source = engines.read(from)?;
     require_nothing_at(to.path())?;
     let beside = parent(to.path());
     fs::create_dir_all(beside).map_err(|error| io(beside, "cannot be made", error))?;
@@ -39,7 +45,11 @@ pub(crate) fn run(from: &str, to: &str, output: &mut Output) -> Result<()> {
     let unfinished = Location::new(to.engine(), workplace.path().join("store"));
 
     let start = Instant::now();
-    let copied = copy_whole(&source, &OpenOptions::new().open_backend(&unfinished)?)?;
+    let writing = Writing {
+        create: true,
+        ..Writing::default()
+    };
+    let copied = copy_whole(&source, &engines.write(&unfinished, writing)?)?;
     drop(source);
     // An empty directory may stand in the way; rename does not replace one everywhere.
     let _ = fs::remove_dir(to.path());
@@ -55,7 +65,7 @@ pub(crate) fn run(from: &str, to: &str, output: &mut Output) -> Result<()> {
     ))
 }
 
-fn copy_whole(source: &AnyBackend, destination: &AnyBackend) -> Result<Copied> {
+fn copy_whole<S: Backend, D: Backend>(source: &S, destination: &D) -> Result<Copied> {
     let bar = ProgressBar::new(measure(source)?.bytes).with_style(
         ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),

@@ -3,13 +3,13 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use realmstore::lmdb::{LmdbBackend, LmdbOptions};
-use realmstore::store::EventKey;
-use realmstore::{
-    Backend, ErrorKind, Event, HistoryQuery, Order, Publication, ReadTxn, RealmStore, Session,
-    SubscriptionId, WriteTxn,
+use realmstore_core::store::EventKey;
+use realmstore_core::{
+    Backend, Engine, ErrorKind, Event, HistoryQuery, Location, Order, Publication, ReadTxn,
+    RealmStore, Session, SubscriptionId, WriteTxn,
 };
 
+use crate::engines::{Engines, Writing};
 use crate::failure::{Failure, Result};
 use crate::history;
 use crate::json::Object;
@@ -25,49 +25,51 @@ const RECORDING: &[u8] = include_bytes!("../recording/data.mdb");
 const SHOWN: usize = 10;
 
 /// Stores the recording at `location`, or in a store that does not outlive the demonstration.
-pub(crate) fn run(location: Option<&str>, output: &mut Output) -> Result<()> {
+pub(crate) fn run<E: Engines>(
+    engines: &E,
+    location: Option<&Location>,
+    output: &mut Output,
+) -> Result<()> {
     let directory = tempfile::tempdir().map_err(|error| {
         Failure::Other(
             "no temporary directory can be made for the recording".to_owned(),
             Some(error),
         )
     })?;
-    let recording = unpack(&directory)?;
-    match location {
-        Some(location) => {
-            // Looked at first: opening to write would change a store that is not ours to fill.
-            match realmstore::open_read_only(location) {
-                Ok(store) => refuse_records(&store, location)?,
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error.into()),
-            }
-            show(
-                &recording,
-                &realmstore::open(location)?,
-                Some(location),
-                output,
-            )
-        }
-        None => {
-            let store = RealmStore::attach(LmdbBackend::open(directory.path().join("store"))?)?;
-            show(&recording, &store, None, output)
+    if let Some(location) = location {
+        engines.will_write(location)?;
+        // Looked at first: opening to write would change a store that is not ours to fill.
+        match engines.read(location) {
+            Ok(store) => refuse_records(&RealmStore::attach(store)?, location)?,
+            Err(error) if error.is(ErrorKind::NotFound) => {}
+            Err(error) => return Err(error),
         }
     }
+    let recording = unpack(engines, &directory)?;
+    let temporary = Location::new(Engine::Lmdb, directory.path().join("store"));
+    let writing = Writing {
+        create: true,
+        ..Writing::default()
+    };
+    let store = engines.write(location.unwrap_or(&temporary), writing)?;
+    show(&recording, &RealmStore::attach(store)?, location, output)
 }
 
-fn unpack(directory: &tempfile::TempDir) -> Result<RealmStore<LmdbBackend>> {
+fn unpack<E: Engines>(
+    engines: &E,
+    directory: &tempfile::TempDir,
+) -> Result<RealmStore<E::Reading>> {
     let path = directory.path().join("recording");
     fs::create_dir(&path)
         .and_then(|()| fs::write(path.join("data.mdb"), RECORDING))
         .map_err(|error| {
             Failure::Other(format!("{} cannot be written", path.display()), Some(error))
         })?;
-    Ok(RealmStore::attach(
-        LmdbOptions::new().read_only(true).open(path)?,
-    )?)
+    let recording = engines.read(&Location::new(Engine::Lmdb, path))?;
+    Ok(RealmStore::attach(recording)?)
 }
 
-fn refuse_records<B: Backend>(store: &RealmStore<B>, location: &str) -> Result<()> {
+fn refuse_records<B: Backend>(store: &RealmStore<B>, location: &Location) -> Result<()> {
     let txn = store.begin_read()?;
     let is_empty = store
         .sessions()
@@ -151,7 +153,7 @@ impl Records {
 fn show<R: Backend, B: Backend>(
     recording: &RealmStore<R>,
     store: &RealmStore<B>,
-    location: Option<&str>,
+    location: Option<&Location>,
     output: &mut Output,
 ) -> Result<()> {
     let (records, reading) = timed(|| Records::read(recording))?;
@@ -267,7 +269,7 @@ fn show_contents<B: Backend, X: ReadTxn>(
 }
 
 fn suggest(
-    location: Option<&str>,
+    location: Option<&Location>,
     subscription: Option<SubscriptionId>,
     output: &mut Output,
 ) -> Result<()> {
@@ -275,7 +277,7 @@ fn suggest(
     if location.is_none() {
         output.line("  realmstore demo ./my-store    # the same, and keep the store")?;
     }
-    let store = shell_word(location.unwrap_or("./my-store"));
+    let store = shell_word(&location.map_or_else(|| "./my-store".to_owned(), Location::to_string));
     if let Some(subscription) = subscription {
         output.line(format_args!(
             "  realmstore history {store} {subscription} --reverse"

@@ -1,6 +1,6 @@
 //! `export`: everything that a realm store holds, as JSON Lines.
 
-use realmstore::{Backend, RealmStore};
+use realmstore_core::{Backend, RealmStore};
 
 use crate::failure::Result;
 use crate::json::Object;

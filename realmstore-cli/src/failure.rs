@@ -4,14 +4,16 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use realmstore_core::ErrorKind;
+
 /// What every command returns.
-pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// A command could not be carried out.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The store refused or failed.
-    Store(realmstore::Error),
+    Store(realmstore_core::Error),
     /// Standard output failed; that its reader has gone away is one case.
     Output(io::Error),
     /// Something around the store: a file, an argument.
@@ -20,8 +22,13 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// A failure with nothing behind it.
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    pub fn new(message: impl Into<String>) -> Self {
         Self::Other(message.into(), None)
+    }
+
+    /// Whether the store failed in that way.
+    pub(crate) fn is(&self, kind: ErrorKind) -> bool {
+        matches!(self, Self::Store(error) if error.kind() == kind)
     }
 
     /// Whether there is only nobody left who reads the output.
@@ -65,8 +72,8 @@ impl Error for Failure {
     }
 }
 
-impl From<realmstore::Error> for Failure {
-    fn from(error: realmstore::Error) -> Self {
+impl From<realmstore_core::Error> for Failure {
+    fn from(error: realmstore_core::Error) -> Self {
         Self::Store(error)
     }
 }
@@ -85,20 +92,19 @@ impl From<serde_json::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
-    use realmstore::ErrorKind;
-
     use super::*;
 
     #[test]
     fn a_report_names_each_cause_once() {
         let disk = || io::Error::other("the disk is on fire");
-        let error = realmstore::Error::new(ErrorKind::Io, "cannot be read").source(disk());
+        let error = realmstore_core::Error::new(ErrorKind::Io, "cannot be read").source(disk());
         let report = Failure::from(error).report();
         assert_eq!(
             report,
             "realmstore: error: cannot be read\n  caused by: the disk is on fire"
         );
-        let error = realmstore::Error::new(ErrorKind::Io, "cannot be read: the disk is on fire");
+        let error =
+            realmstore_core::Error::new(ErrorKind::Io, "cannot be read: the disk is on fire");
         let report = Failure::from(error.source(disk())).report();
         assert_eq!(
             report,

@@ -1,7 +1,7 @@
 //! `get`: one record.
 
-use realmstore::key::{Key, KeyBuf};
-use realmstore::{
+use realmstore_core::key::{Key, KeyBuf};
+use realmstore_core::{
     Backend, Order, Publication, PublicationId, ReadTxn, RealmStore, Session, SessionId, Uuid,
 };
 

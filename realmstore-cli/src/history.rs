@@ -2,8 +2,8 @@
 
 use std::ops::Bound;
 
-use realmstore::key::{Key, KeyBuf};
-use realmstore::{
+use realmstore_core::key::{Key, KeyBuf};
+use realmstore_core::{
     Backend, ErrorKind, HistoryEntry, HistoryQuery, Publication, ReadTxn, RealmStore,
     SubscriptionId, Timestamp,
 };

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use realmstore::backend::BackendInfo;
-use realmstore::directory::{Directory, DirectoryEntry};
-use realmstore::table::Slot;
-use realmstore::{Backend, ErrorKind, Order, ReadTxn, RealmStore, Scan};
+use realmstore_core::backend::BackendInfo;
+use realmstore_core::directory::{Directory, DirectoryEntry};
+use realmstore_core::table::Slot;
+use realmstore_core::{Backend, ErrorKind, Order, ReadTxn, RealmStore, Scan};
 use serde_json::Value;
 
 use crate::failure::Result;

@@ -12,8 +12,8 @@ use std::collections::HashSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use realmstore::cbor::{self, Cbor};
-use realmstore::{
+use realmstore_core::cbor::{self, Cbor};
+use realmstore_core::{
     EncAlgo, EncSerializer, Event, Publication, PublicationId, Session, SessionId, SubscriptionId,
     Timestamp, Uuid,
 };
@@ -202,7 +202,7 @@ fn map(entries: &[(cbor::Value, cbor::Value)]) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use realmstore::cbor::Value as Cborish;
+    use realmstore_core::cbor::Value as Cborish;
     use serde_json::json;
 
     use super::*;

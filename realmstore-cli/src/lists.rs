@@ -1,7 +1,7 @@
 //! `sessions`, `publications` and `events`: the records of a table.
 
-use realmstore::record::{PublicationView, SessionView};
-use realmstore::{Backend, Publication, RealmStore, Session, SessionId, SubscriptionId};
+use realmstore_core::record::{PublicationView, SessionView};
+use realmstore_core::{Backend, Publication, RealmStore, Session, SessionId, SubscriptionId};
 use serde_json::Value;
 
 use crate::failure::Result;

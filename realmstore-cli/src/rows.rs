@@ -5,13 +5,13 @@
 
 use std::ops::Bound;
 
-use realmstore::backend::Backend;
-use realmstore::directory::Directory;
-use realmstore::key::{Key, KeyBuf, prefix_end};
-use realmstore::record::{EventView, PublicationView, Record, RecordError, SessionView};
-use realmstore::store::{CROSSBAR_EVENTS_OID, EventKey};
-use realmstore::table::{Slot, Table, TableHandle};
-use realmstore::{
+use realmstore_core::backend::Backend;
+use realmstore_core::directory::Directory;
+use realmstore_core::key::{Key, KeyBuf, prefix_end};
+use realmstore_core::record::{EventView, PublicationView, Record, RecordError, SessionView};
+use realmstore_core::store::{CROSSBAR_EVENTS_OID, EventKey};
+use realmstore_core::table::{Slot, Table, TableHandle};
+use realmstore_core::{
     Event, Order, Publication, PublicationId, ReadTxn, RealmStore, Scan, Session, SubscriptionId,
     Timestamp, Uuid,
 };

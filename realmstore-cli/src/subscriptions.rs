@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use realmstore::{Backend, Event, PublicationId, ReadTxn, RealmStore, SubscriptionId, Timestamp};
+use realmstore_core::{
+    Backend, Event, PublicationId, ReadTxn, RealmStore, SubscriptionId, Timestamp,
+};
 
 use crate::failure::Result;
 use crate::json::Object;

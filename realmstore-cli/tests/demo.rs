@@ -47,7 +47,7 @@ fn a_store_that_the_demonstration_keeps_answers_as_the_recording_does() {
             .unwrap(),
     );
     let quoted = format!(
-        "realmstore history '{}' {SUBSCRIPTION} --reverse",
+        "realmstore history 'lmdb:{}' {SUBSCRIPTION} --reverse",
         kept.display()
     );
     assert!(printed.contains(&quoted), "{printed}");

@@ -32,6 +32,7 @@ mod error;
 pub mod generated;
 mod id;
 pub mod key;
+mod location;
 pub mod memory;
 pub mod overlay;
 pub mod record;
@@ -46,6 +47,7 @@ pub use backend::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use id::{PublicationId, SessionId, SubscriptionId};
+pub use location::{Engine, Location};
 pub use record::{EncAlgo, EncSerializer, Event, Publication, Session};
 pub use store::{HistoryEntry, HistoryQuery, RealmStore, StoreWrite};
 pub use timestamp::Timestamp;

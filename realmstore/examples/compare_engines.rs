@@ -157,10 +157,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         "| engine | durable commits/s | records/s, durable batches of {BATCH} | gets/s | newest 100 of a history/s | records scanned/s | bytes on disk a publication |"
     );
     println!("|---|---|---|---|---|---|---|");
-    for engine in Engine::ALL
-        .into_iter()
-        .filter(|engine| engine.is_compiled_in())
-    {
+    for &engine in realmstore::ENGINES {
         let directory = tempfile::tempdir()?;
         let path = if engine == Engine::Memory {
             "".into()

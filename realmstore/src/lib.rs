@@ -2,12 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod any;
-mod location;
 mod open;
 
 pub use any::{AnyBackend, AnyReadTxn, AnyScan, AnyStore, AnyValue, AnyWriteTxn};
-pub use location::{Engine, Location};
-pub use open::{OpenOptions, open, open_read_only};
+pub use open::{ENGINES, OpenOptions, open, open_read_only};
 pub use realmstore_core::*;
 #[cfg(feature = "lmdb")]
 pub use realmstore_lmdb as lmdb;

@@ -1,7 +1,18 @@
 use realmstore_core::memory::MemoryBackend;
-use realmstore_core::{Durability, Error, ErrorKind, RealmStore, Result};
+use realmstore_core::{Durability, Engine, Error, ErrorKind, Location, RealmStore, Result};
 
-use crate::{AnyBackend, AnyStore, Engine, Location};
+use crate::{AnyBackend, AnyStore};
+
+/// The engines that this build has.
+pub const ENGINES: &[Engine] = &[
+    #[cfg(feature = "lmdb")]
+    Engine::Lmdb,
+    #[cfg(feature = "rocks")]
+    Engine::Rocks,
+    #[cfg(feature = "sled")]
+    Engine::Sled,
+    Engine::Memory,
+];
 
 /// Opens the realm store at a location such as `lmdb:/var/lib/realm1`, and
 /// makes it where there is none.
@@ -122,6 +133,12 @@ impl OpenOptions {
                     .open(location.path())
                     .map(AnyBackend::Sled)
             }
+            Engine::Lmdb10 => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{location}: LMDB 1.0 cannot be linked beside LMDB 0.9: open it with the crate realmstore-lmdb10"
+                ),
+            )),
             #[allow(unreachable_patterns, reason = "a build may have every engine")]
             missing => Err(Error::new(
                 ErrorKind::Unsupported,

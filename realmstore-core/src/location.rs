@@ -1,44 +1,45 @@
+//! Where a store is, and on which engine.
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use realmstore_core::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
-/// A storage engine, compiled in or not.
+/// A storage engine, whether a build has it or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Engine {
-    /// LMDB, feature `lmdb`.
+    /// LMDB. A new store is in the format of LMDB 0.9; one that exists is in its own.
     Lmdb,
-    /// RocksDB, feature `rocks`.
+    /// LMDB, and a new store is in the format of LMDB 1.0.
+    Lmdb10,
+    /// RocksDB.
     Rocks,
-    /// sled, feature `sled`.
+    /// sled.
     Sled,
-    /// In memory, always there. The store ends with its backend.
+    /// In memory. The store ends with its backend.
     Memory,
 }
 
 impl Engine {
     /// All engines that realmstore has.
-    pub const ALL: [Self; 4] = [Self::Lmdb, Self::Rocks, Self::Sled, Self::Memory];
+    pub const ALL: [Self; 5] = [
+        Self::Lmdb,
+        Self::Lmdb10,
+        Self::Rocks,
+        Self::Sled,
+        Self::Memory,
+    ];
 
-    /// The name by which a location names the engine, and the feature that it needs.
+    /// The name by which a location names the engine.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lmdb => "lmdb",
+            Self::Lmdb10 => "lmdb10",
             Self::Rocks => "rocks",
             Self::Sled => "sled",
             Self::Memory => "memory",
-        }
-    }
-
-    /// Whether this build has the engine.
-    pub const fn is_compiled_in(self) -> bool {
-        match self {
-            Self::Lmdb => cfg!(feature = "lmdb"),
-            Self::Rocks => cfg!(feature = "rocks"),
-            Self::Sled => cfg!(feature = "sled"),
-            Self::Memory => true,
         }
     }
 
@@ -63,18 +64,18 @@ impl fmt::Display for Engine {
     }
 }
 
-/// Where a store is, and on which engine: `lmdb:PATH`, `rocks:PATH`,
+/// Where a store is, and on which engine: `lmdb:PATH`, `lmdb10:PATH`, `rocks:PATH`,
 /// `sled:PATH`, `memory:`, or a path alone. The engine of a path alone is
 /// recognised by its files; where there are none yet, it is LMDB.
 ///
 /// ```
-/// use realmstore::{Engine, Location};
+/// use realmstore_core::{Engine, Location};
 ///
 /// let location: Location = "lmdb:/var/lib/realm1".parse()?;
 /// assert_eq!(location.engine(), Engine::Lmdb);
 /// assert_eq!(location.path(), std::path::Path::new("/var/lib/realm1"));
 /// assert_eq!("/var/lib/realm1".parse::<Location>()?, location);
-/// # Ok::<(), realmstore::Error>(())
+/// # Ok::<(), realmstore_core::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Location {
@@ -160,6 +161,7 @@ mod tests {
     fn a_location_names_an_engine_and_a_path() {
         for (text, engine, path) in [
             ("lmdb:store", Engine::Lmdb, "store"),
+            ("lmdb10:store", Engine::Lmdb10, "store"),
             ("rocks:store", Engine::Rocks, "store"),
             ("sled:store", Engine::Sled, "store"),
             ("memory:", Engine::Memory, ""),

@@ -1,0 +1,34 @@
+//! What an executable brings: the engines that it was built with.
+
+use realmstore_core::{Backend, Location};
+
+use crate::failure::Result;
+
+/// The engines of an executable. The commands are the same on all of them.
+pub trait Engines {
+    /// A store that is open to be read.
+    type Reading: Backend;
+    /// A store that is open to be written.
+    type Writing: Backend;
+
+    /// Opens the store at a location, and changes nothing about it.
+    fn read(&self, location: &Location) -> Result<Self::Reading>;
+
+    /// Hears that a command is going to write at a location, before it does
+    /// anything. An executable that cannot write there hands over to one that
+    /// can, with the same arguments, and does not return.
+    fn will_write(&self, location: &Location) -> Result<()>;
+
+    /// Opens a store to write.
+    fn write(&self, location: &Location, writing: Writing) -> Result<Self::Writing>;
+}
+
+/// How a store is opened to write.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Writing {
+    /// Whether it is made where there is none.
+    pub create: bool,
+    /// What the store's file may not outgrow, in bytes. With that it is opened
+    /// even while another process has it open.
+    pub size_limit: Option<u64>,
+}

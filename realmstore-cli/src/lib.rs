@@ -1,0 +1,148 @@
+//! What the executables of the command-line tool do. They differ in the
+//! engines that they bring ([`Engines`]), since the two versions of LMDB cannot
+//! be linked into one.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod adopt;
+mod cli;
+mod copy;
+mod demo;
+mod engines;
+mod export;
+mod failure;
+mod get;
+mod history;
+mod info;
+mod json;
+mod lists;
+mod output;
+mod rows;
+mod subscriptions;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use realmstore_core::{Location, Order, RealmStore};
+
+use crate::cli::{Cli, Command, PageArgs};
+pub use crate::engines::{Engines, Writing};
+pub use crate::failure::{Failure, Result};
+use crate::output::{Output, to_stderr};
+use crate::rows::Page;
+
+/// A command could not do what it was asked for.
+const FAILED: u8 = 2;
+
+/// Does what the command line asks for.
+pub fn main<E: Engines>(engines: &E) -> ExitCode {
+    let mut output = Output::new();
+    match run(engines, Cli::parse().command, &mut output).and_then(|()| output.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read along has seen enough.
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            // What was read before it failed is worth having, and comes before the message.
+            let _ = output.flush();
+            to_stderr(format_args!("{}\n", failure.report()));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result<()> {
+    let open = |store: &cli::Store| -> Result<RealmStore<E::Reading>> {
+        Ok(RealmStore::attach(engines.read(&store.location)?)?)
+    };
+    match command {
+        Command::Demo { store } => demo::run(engines, store.as_ref(), output),
+        Command::Info { store, format } => info::run(&open(&store)?, format.json, output),
+        Command::Sessions {
+            store,
+            authid,
+            session,
+            page,
+            format,
+        } => {
+            let wanted = lists::WantedSessions {
+                authid: authid.as_deref(),
+                session,
+            };
+            lists::sessions(&open(&store)?, wanted, page.into(), format.json, output)
+        }
+        Command::Publications {
+            store,
+            topic,
+            page,
+            format,
+        } => {
+            let store = open(&store)?;
+            lists::publications(&store, topic.as_deref(), page.into(), format.json, output)
+        }
+        Command::Events {
+            store,
+            subscription,
+            page,
+            format,
+        } => {
+            let store = open(&store)?;
+            lists::events(&store, subscription, page.into(), format.json, output)
+        }
+        Command::Subscriptions { store, format } => {
+            subscriptions::run(&open(&store)?, format.json, output)
+        }
+        Command::History {
+            store,
+            subscription,
+            from_time,
+            until_time,
+            page,
+            format,
+        } => {
+            let query = history::query(from_time, until_time, page.into());
+            history::run(&open(&store)?, subscription, query, format.json, output)
+        }
+        Command::Get { store, table, key } => get::run(&open(&store)?, table, &key, output),
+        Command::Export { store } => export::run(&open(&store)?, output),
+        Command::Adopt { store, writing } => {
+            adopt::run(&open_to_write(engines, &store.location, writing)?, output)
+        }
+        Command::Copy { from, to } => copy::run(engines, &from, &to, output),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "realmstore", &mut script);
+            output.bytes(&script)
+        }
+    }
+}
+
+/// Opens a store that is there, to write to it.
+fn open_to_write<E: Engines>(
+    engines: &E,
+    location: &Location,
+    writing: cli::WriteArgs,
+) -> Result<RealmStore<E::Writing>> {
+    engines.will_write(location)?;
+    // Attaching to write makes the tables of a realm store in whatever is there; this refuses what is none.
+    drop(RealmStore::attach(engines.read(location)?)?);
+    let writing = Writing {
+        create: false,
+        size_limit: writing.size_limit.map(|limit| limit.0),
+    };
+    Ok(RealmStore::attach(engines.write(location, writing)?)?)
+}
+
+impl From<PageArgs> for Page {
+    fn from(PageArgs { limit, reverse }: PageArgs) -> Self {
+        Self {
+            order: if reverse {
+                Order::Descending
+            } else {
+                Order::Ascending
+            },
+            limit,
+        }
+    }
+}
