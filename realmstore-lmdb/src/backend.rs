@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use heed::{MdbError, RoTxn, RwTxn, WithoutTls};
 use realmstore_core::writer_lock::WriterLock;
-use realmstore_core::{Backend, BackendInfo, Durability, ErrorKind, Result};
+use realmstore_core::{Backend, BackendInfo, Durability, Error, ErrorKind, Result};
 
 use crate::gate::{Gate, Pass};
 use crate::options::{MAP_UNIT, round_up};
 use crate::redo::RedoLog;
+use crate::this_format::FORMAT_NAME;
 use crate::{ENGINE, Entries, Environment, LmdbOptions, LmdbReadTxn, LmdbWriteTxn, error};
 
 /// A realm store in LMDB.
@@ -30,6 +31,7 @@ pub struct LmdbBackend {
     durability: Durability,
     grow_timeout: Duration,
     growth_limit: Option<usize>,
+    size_limit: Option<usize>,
 }
 
 /// An environment that was opened, and how it was.
@@ -42,6 +44,8 @@ pub(crate) struct Opened {
     pub(crate) grow_timeout: Duration,
     /// How large the map may become by itself; `None` where it stays as it is.
     pub(crate) growth_limit: Option<usize>,
+    /// How large this process may make the file.
+    pub(crate) size_limit: Option<usize>,
 }
 
 impl LmdbBackend {
@@ -63,6 +67,7 @@ impl LmdbBackend {
             durability,
             grow_timeout,
             growth_limit,
+            size_limit,
         } = opened;
         let gate = Gate::new(env.info().map_size);
         let writer = WriterLock::default();
@@ -76,6 +81,7 @@ impl LmdbBackend {
             durability,
             grow_timeout,
             growth_limit,
+            size_limit,
         }
     }
 
@@ -90,7 +96,31 @@ impl LmdbBackend {
 
     /// Begins LMDB's write transaction. The caller holds the writer lock.
     pub(crate) fn begin_heed_write(&self) -> Result<(RwTxn<'_>, Pass<'_>)> {
-        self.begin(|| self.env.write_txn())
+        let begun = self.begin(|| self.env.write_txn())?;
+        // The map has followed another process beyond the limit.
+        if self
+            .size_limit
+            .is_some_and(|limit| self.gate.map_size() > limit)
+        {
+            return Err(self.full().operation("begin"));
+        }
+        Ok(begun)
+    }
+
+    /// The error of a change for which there is no room.
+    pub(crate) fn full(&self) -> Error {
+        let error = error::engine(MdbError::MapFull.into(), "grow the map");
+        match self.size_limit {
+            Some(limit) if self.gate.map_size() >= limit => error::plain(
+                ErrorKind::Full,
+                format!(
+                    "data.mdb may not become larger than {limit} bytes, its size limit; nothing of \
+                     this transaction is stored"
+                ),
+            )
+            .source(error),
+            _ => error,
+        }
     }
 
     /// Whether LMDB has given the environment up after it could not write the
@@ -105,7 +135,7 @@ impl LmdbBackend {
         let size = self.gate.map_size();
         let limit = self.growth_limit.unwrap_or_default();
         if size >= limit {
-            return Err(error::engine(MdbError::MapFull.into(), "grow the map"));
+            return Err(self.full());
         }
         // Large values take whole pages, and the tree above them some more.
         let with_room = size
@@ -186,6 +216,12 @@ impl Backend for LmdbBackend {
         Ok(LmdbReadTxn::new(self.entries, txn, pass))
     }
 
+    /// Begins the one write transaction.
+    ///
+    /// # Errors
+    /// As for snapshots; [`ErrorKind::ReadOnly`] in a store that was opened
+    /// read-only; [`ErrorKind::Full`] when another process has made the file
+    /// larger than [`LmdbOptions::size_limit`].
     fn begin_write(&self) -> Result<LmdbWriteTxn<'_>> {
         if self.read_only {
             return Err(error::plain(
@@ -215,7 +251,7 @@ impl Backend for LmdbBackend {
             .env
             .real_disk_size()
             .map_err(|error| error::engine(error, "info"))?;
-        let mut info = BackendInfo::new(ENGINE, "LMDB 0.9 (data version 1)");
+        let mut info = BackendInfo::new(ENGINE, FORMAT_NAME);
         info.path = Some(self.directory.clone());
         info.read_only = self.read_only;
         info.durability = Some(self.durability);

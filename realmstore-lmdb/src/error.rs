@@ -8,6 +8,7 @@ use heed::MdbError;
 use realmstore_core::{Error, ErrorKind};
 
 use crate::ENGINE;
+use crate::holder::{self, Holder};
 
 /// An error of this engine without a cause in another library.
 pub(crate) fn plain(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Error {
@@ -41,9 +42,11 @@ pub(crate) fn opening(error: heed::Error, directory: &Path, read_only: bool) -> 
         heed::Error::Mdb(MdbError::VersionMismatch) => (
             ErrorKind::InUse,
             format!(
-                "{place} is open in another process that has another version of LMDB, a running \
-                 Crossbar.io router for instance; stop it, or open a copy of data.mdb in a \
-                 directory of its own"
+                "{place} is open in {}, whose version of LMDB is another one, as that of a \
+                 Crossbar.io router is; the two cannot share lock.mdb, so neither opens a store \
+                 that the other has open; end that process, or open a copy of the store: \
+                 `realmstore backup` makes one without LMDB",
+                holder(directory)
             ),
         ),
         heed::Error::Mdb(error) => {
@@ -70,6 +73,28 @@ pub(crate) fn opening(error: heed::Error, directory: &Path, read_only: bool) -> 
         }
     };
     plain(kind, message).operation("open").source(error)
+}
+
+/// Who keeps the store in `directory` from being opened.
+fn holder(directory: &Path) -> String {
+    match holder::other_holder(directory) {
+        Ok(Some(holder)) => holder.to_string(),
+        _ => "another process".to_owned(),
+    }
+}
+
+/// A store that cannot be opened for writing without a limit to its size.
+pub(crate) fn needs_size_limit(directory: &Path, holder: Holder) -> Error {
+    plain(
+        ErrorKind::InUse,
+        format!(
+            "{} is open in {holder}, and could outgrow the memory map that this process has of \
+             it, which would stop it at its next transaction; open the store with a size limit, \
+             that process's map size (Crossbar.io's is 128 MiB unless its configuration says \
+             otherwise), or read-only",
+            directory.display()
+        ),
+    )
 }
 
 /// What the operating system reported about a path.
@@ -100,7 +125,7 @@ fn of_lmdb(error: MdbError) -> (ErrorKind, Cow<'static, str>) {
         ),
         MdbError::Invalid => (
             ErrorKind::Damaged,
-            "data.mdb or lock.mdb is not a valid file of LMDB 0.9",
+            "data.mdb or lock.mdb is not a valid file of this version of LMDB",
         ),
         MdbError::Corrupted | MdbError::PageNotFound => (
             ErrorKind::Damaged,
@@ -186,7 +211,12 @@ mod tests {
     #[test]
     fn an_error_names_the_engine_and_the_operation_and_keeps_its_source() {
         let error = engine(MdbError::Corrupted.into(), "commit");
-        assert!(error.to_string().starts_with("lmdb: commit: "), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("{ENGINE}: commit: ")),
+            "{error}"
+        );
         assert!(std::error::Error::source(&error).is_some());
     }
 }

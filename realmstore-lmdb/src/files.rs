@@ -52,10 +52,34 @@ fn parent_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Makes the directory of a new store.
+/// Makes the directory of a new store, and those above it.
 pub(crate) fn create_directory(directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory)
-        .map_err(|reason| error::system(reason, directory, "cannot be created"))
+    let failed = |reason| error::system(reason, directory, "cannot be created");
+    let missing: Vec<_> = directory
+        .ancestors()
+        .take_while(|path| !path.as_os_str().is_empty() && !path.exists())
+        .collect();
+    fs::create_dir_all(directory).map_err(failed)?;
+    for made in missing.into_iter().rev() {
+        inherit_owner(|| open_directory(made), made).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Makes the data file of a new store, an empty one, which LMDB sets up by
+/// itself, for the owner of the directory.
+pub(crate) fn provide_data_file(directory: &Path) -> Result<()> {
+    let data = directory.join(DATA_FILE);
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(&data) {
+        Ok(file) => inherit_owner(|| Ok(file), &data),
+        Err(reason) if reason.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(reason) => Err(reason),
+    }
+    .map_err(|reason| error::system(reason, &data, "cannot be created"))
 }
 
 /// Refuses a data file that this user cannot write to.
@@ -117,27 +141,62 @@ fn share_like(lock: &File, data: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     let wanted = fs::metadata(data)?;
-    let found = lock.metadata()?;
-    if (wanted.uid(), wanted.gid()) != (found.uid(), found.gid()) {
-        // Only root may give a file away; anybody else may at least give it
-        // to a group of his own, or else keeps it.
-        give(lock, Some(wanted.uid()), wanted.gid())
-            .or_else(|_| give(lock, None, wanted.gid()))
-            .or_else(|reason| match reason.kind() {
-                io::ErrorKind::PermissionDenied => Ok(()),
-                _ => Err(reason),
-            })?;
-    }
+    give(lock, &wanted)?;
     // LMDB writes to the lock file even where the data file is write-protected.
     lock.set_permissions(fs::Permissions::from_mode(wanted.mode() & 0o777 | 0o600))
 }
 
+/// Gives what root has made in another user's directory to that user, who
+/// could not open it otherwise.
 #[cfg(unix)]
-fn give(file: &File, user: Option<u32>, group: u32) -> io::Result<()> {
-    std::os::unix::fs::fchown(file, user, Some(group))
+fn inherit_owner(made: impl FnOnce() -> io::Result<File>, path: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    give(&made()?, &fs::metadata(parent_of(path))?)
+}
+
+/// Opens a directory, and nothing that has taken its place.
+#[cfg(unix)]
+fn open_directory(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags, open};
+
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(open(path, flags, Mode::empty())?))
+}
+
+/// Gives a file the owner and the group of another one, as far as this user
+/// may.
+#[cfg(unix)]
+fn give(file: &File, like: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+
+    let found = file.metadata()?;
+    if (like.uid(), like.gid()) == (found.uid(), found.gid()) {
+        return Ok(());
+    }
+    // Only root may give a file away; anybody else may at least give it to a
+    // group of his own, or else keeps it.
+    fchown(file, Some(like.uid()), Some(like.gid()))
+        .or_else(|_| fchown(file, None, Some(like.gid())))
+        .or_else(|reason| match reason.kind() {
+            // The latter where a container does not know the owner.
+            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => Ok(()),
+            _ => Err(reason),
+        })
 }
 
 #[cfg(not(unix))]
 fn share_like(_lock: &File, _data: &Path) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(not(unix))]
+fn inherit_owner(_made: impl FnOnce() -> io::Result<File>, _path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn open_directory(path: &Path) -> io::Result<File> {
+    File::open(path)
 }

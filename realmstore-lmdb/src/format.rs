@@ -14,6 +14,7 @@ use std::time::Duration;
 use realmstore_core::{Error, ErrorKind, Result};
 
 use crate::files::DATA_FILE;
+use crate::this_format::{DATA_VERSION, FORMAT, OTHER_FORMAT, PAGE_HEADER_LEN};
 use crate::{error, free_pages};
 
 const MAGIC: u32 = 0xBEEF_C0DE;
@@ -21,14 +22,18 @@ const MAGIC: u32 = 0xBEEF_C0DE;
 /// How far into a file the magic number may stand, over all formats.
 const HEAD_LEN: usize = 64;
 
-/// A header of a meta page and its record, in data version 1 on 64 bits.
-const META_LEN: usize = 152;
+/// A header of a meta page and its record, on 64 bits.
+const META_LEN: usize = PAGE_HEADER_LEN + 136;
 
-/// Where the magic number stands there: right after the page header.
-const MAGIC_OFFSET: usize = if cfg!(target_pointer_width = "64") {
-    16
+/// Where the flags of a page stand in its header.
+pub(crate) const PAGE_FLAGS: usize = PAGE_HEADER_LEN - 6;
+
+/// Where the magic number stands in the data versions 1 and 3: right after the
+/// page header.
+const MAGIC_OFFSETS: [usize; 2] = if cfg!(target_pointer_width = "64") {
+    [16, 24]
 } else {
-    12
+    [12, 16]
 };
 
 const META_PAGE_FLAG: u16 = 0x08;
@@ -44,9 +49,10 @@ const ATTEMPTS: u32 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileFormat {
-    /// LMDB 0.9, data version 1: what this crate reads and writes.
+    /// LMDB 0.9, data version 1: what `realmstore-lmdb` reads and writes.
     Lmdb09,
-    /// LMDB 1.0, data version 3: what zlmdb writes by default since 26.10.
+    /// LMDB 1.0, data version 3, what zlmdb writes by default since 26.10:
+    /// what `realmstore-lmdb10` reads and writes.
     Lmdb10,
 }
 
@@ -61,7 +67,7 @@ pub enum FileFormat {
 /// [`ErrorKind::Io`] when it cannot be read.
 ///
 /// ```
-/// assert_eq!(realmstore_lmdb::sniff("/no/such/store".as_ref())?, None);
+#[doc = concat!("assert_eq!(", env!("CARGO_CRATE_NAME"), "::sniff(\"/no/such/store\".as_ref())?, None);")]
 /// # Ok::<(), realmstore_core::Error>(())
 /// ```
 pub fn sniff(path: &Path) -> Result<Option<FileFormat>> {
@@ -76,7 +82,7 @@ pub fn sniff(path: &Path) -> Result<Option<FileFormat>> {
     }
 }
 
-/// Checks that a data file is one that LMDB 0.9 can be trusted with. Says
+/// Checks that a data file is one that LMDB can be trusted with. Says
 /// `false` where there is none, or an empty one.
 pub(crate) fn check(data: &Path) -> Result<bool> {
     let Some(mut file) = open(data)? else {
@@ -84,8 +90,8 @@ pub(crate) fn check(data: &Path) -> Result<bool> {
     };
     match format_of(&mut file, data)? {
         None => return Ok(false),
-        Some(FileFormat::Lmdb09) => {}
-        Some(FileFormat::Lmdb10) => return Err(newer_format(data)),
+        Some(FORMAT) => {}
+        Some(_) => return Err(unsupported(data, OTHER_FORMAT)),
     }
     if cfg!(target_pointer_width = "64") {
         check_header_patiently(&mut file, data)?;
@@ -99,18 +105,6 @@ fn open(data: &Path) -> Result<Option<File>> {
         Err(reason) if reason.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(reason) => Err(error::system(reason, data, "cannot be read")),
     }
-}
-
-fn newer_format(data: &Path) -> Error {
-    error::plain(
-        ErrorKind::Unsupported,
-        format!(
-            "{} is a file of LMDB 1.0 (data version 3, the default of zlmdb since 26.10), and this \
-             build reads LMDB 0.9 only; copy its entries with Python into a store that zlmdb opens \
-             with lib_version=\"0.9\"",
-            data.display()
-        ),
-    )
 }
 
 fn damaged(data: &Path, what: &str) -> Error {
@@ -139,15 +133,17 @@ fn format_of(file: &mut File, data: &Path) -> Result<Option<FileFormat>> {
         });
     };
     match u32_at(&head, offset + 4) {
-        1 if offset == MAGIC_OFFSET => Ok(Some(FileFormat::Lmdb09)),
-        1 => Err(unsupported(
+        1 if offset == MAGIC_OFFSETS[0] => Ok(Some(FileFormat::Lmdb09)),
+        3 if offset == MAGIC_OFFSETS[1] => Ok(Some(FileFormat::Lmdb10)),
+        1 | 3 => Err(unsupported(
             data,
             "was written on a machine of another word size",
         )),
-        3 => Ok(Some(FileFormat::Lmdb10)),
         version => Err(unsupported(
             data,
-            &format!("has data version {version} of LMDB; this build reads version 1 only"),
+            &format!(
+                "has data version {version} of LMDB; this build reads version {DATA_VERSION} only"
+            ),
         )),
     }
 }
@@ -227,20 +223,20 @@ struct Meta {
 
 impl Meta {
     fn read(page: &[u8]) -> Option<Self> {
-        if page.len() < META_LEN
-            || u16_at(page, 10) & META_PAGE_FLAG == 0
-            || u32_at(page, 16) != MAGIC
-            || u32_at(page, 20) != 1
+        let record = page.get(PAGE_HEADER_LEN..META_LEN)?;
+        if u16_at(page, PAGE_FLAGS) & META_PAGE_FLAG == 0
+            || u32_at(record, 0) != MAGIC
+            || u32_at(record, 4) != DATA_VERSION
         {
             return None;
         }
         let meta = Self {
-            page_size: u32_at(page, 40).into(),
-            free_root: u64_at(page, 80),
-            main_flags: u16_at(page, 92),
-            main_root: u64_at(page, 128),
-            last_page: u64_at(page, 136),
-            commit_number: u64_at(page, 144),
+            page_size: u32_at(record, 24).into(),
+            free_root: u64_at(record, 64),
+            main_flags: u16_at(record, 76),
+            main_root: u64_at(record, 112),
+            last_page: u64_at(record, 120),
+            commit_number: u64_at(record, 128),
         };
         let sound = meta.page_size.is_power_of_two()
             && (512..=65_536).contains(&meta.page_size)

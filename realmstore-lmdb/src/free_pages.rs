@@ -7,9 +7,9 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-use crate::format::{read_at, u16_at, u32_at, u64_at};
+use crate::format::{PAGE_FLAGS, read_at, u16_at, u32_at, u64_at};
+use crate::this_format::{OFFSETS_BEGIN, PAGE_HEADER_LEN};
 
-const HEADER_LEN: usize = 16;
 const NODE_HEADER_LEN: usize = 8;
 
 const BRANCH_PAGE: u16 = 0x01;
@@ -35,7 +35,7 @@ pub(crate) fn all_free(
             return Ok(false);
         }
         let page = read_at(file, number * page_size, page_size as usize)?;
-        let flags = u16_at(&page, 10);
+        let flags = u16_at(&page, PAGE_FLAGS);
         for node in nodes(&page) {
             let Some(node) = node else { return Ok(false) };
             if flags & BRANCH_PAGE != 0 {
@@ -58,9 +58,9 @@ pub(crate) fn all_free(
 /// The nodes of a page, each from its beginning to the end of the page;
 /// `None` for one that is not inside the page.
 fn nodes(page: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
-    let end = usize::from(u16_at(page, 12));
-    (HEADER_LEN..end).step_by(2).map(|at| {
-        page.get(usize::from(u16_at(page, at))..)
+    let end = OFFSETS_BEGIN + usize::from(u16_at(page, PAGE_FLAGS + 2));
+    (PAGE_HEADER_LEN..end).step_by(2).map(|at| {
+        page.get(OFFSETS_BEGIN + usize::from(u16_at(page, at))..)
             .filter(|node| node.len() >= NODE_HEADER_LEN)
     })
 }
@@ -83,11 +83,11 @@ fn free_list(
     };
     let data = if u16_at(node, 4) & OVERFLOW_NODE != 0 {
         let first = u64_at(inline, 0);
-        let pages = (HEADER_LEN as u64 + len as u64).div_ceil(page_size);
+        let pages = (PAGE_HEADER_LEN as u64 + len as u64).div_ceil(page_size);
         if first.checked_add(pages).is_none_or(|end| end > file_pages) {
             return Ok(None);
         }
-        read_at(file, first * page_size + HEADER_LEN as u64, len)?
+        read_at(file, first * page_size + PAGE_HEADER_LEN as u64, len)?
     } else {
         inline.get(..len).unwrap_or_default().to_vec()
     };

@@ -1,29 +1,4 @@
-//! LMDB as a storage engine of realmstore.
-//!
-//! [`LmdbBackend`] keeps a realm store in one directory, in two files:
-//! `data.mdb` and `lock.mdb`. They are in the format of LMDB 0.9 (data
-//! version 1), which Crossbar.io's realm stores have as well, so a store can
-//! be handed over in either direction.
-//!
-//! ```
-//! use realmstore_core::{Backend, ReadTxn, WriteTxn};
-//! use realmstore_lmdb::LmdbBackend;
-//!
-//! # fn main() -> realmstore_core::Result<()> {
-//! # let directory = tempfile::tempdir().map_err(|error| {
-//! #     realmstore_core::Error::new(realmstore_core::ErrorKind::Io, error.to_string())
-//! # })?;
-//! let store = LmdbBackend::open(directory.path().join("realm"))?;
-//!
-//! let mut transaction = store.begin_write()?;
-//! transaction.put(b"key", b"value")?;
-//! transaction.commit()?;
-//!
-//! let snapshot = store.begin_read()?;
-//! assert_eq!(snapshot.get(b"key")?, Some(&b"value"[..]));
-//! # Ok(())
-//! # }
-//! ```
+#![doc = include_str!("this_format.md")]
 //!
 //! # What to know about it
 //!
@@ -36,13 +11,12 @@
 //!   one process opens a store twice, so the second attempt is refused with
 //!   [`ErrorKind::InUse`](realmstore_core::ErrorKind::InUse); share the
 //!   backend, by reference or in an `Arc`.
-//! * **Several processes** may have a store open at once if they have the
-//!   same version of LMDB. A Crossbar.io router has another one: whoever comes
-//!   second is refused. Never put a store on a network file system, and never
-//!   use one in a child process that was forked while it was open.
+//! * **Never put a store on a network file system**, and never use one in a
+//!   child process that was forked while it was open.
 //! * **The map never gets in the way.** By default as much address space is
 //!   reserved as no store will fill. A smaller map, asked for by
 //!   [`LmdbOptions::map_size`], grows by itself; what it costs is said there.
+//! * **A store stays within [`LmdbOptions::size_limit`]**, where it has one.
 //! * **A commit is on disk** when it has returned.
 //! * **A value** has at most 4 GiB less one byte.
 //!
@@ -65,19 +39,21 @@ mod files;
 mod format;
 mod free_pages;
 mod gate;
+mod holder;
 mod options;
 mod redo;
 mod scan;
+mod this_format;
 mod txn;
 
 pub use backend::LmdbBackend;
 pub use format::{FileFormat, sniff};
+pub use holder::{Holder, holder};
 pub use options::LmdbOptions;
 pub use scan::LmdbScan;
 pub use txn::{LmdbReadTxn, LmdbWriteTxn};
 
-/// The engine's name in URLs, in errors and in a backend's facts.
-const ENGINE: &str = "lmdb";
+use this_format::ENGINE;
 
 /// The unnamed database, the only one that a realm store has.
 type Entries = heed::Database<'static, heed::types::Bytes, heed::types::Bytes>;

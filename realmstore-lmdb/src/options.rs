@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use heed::{CommitOrAbort, EnvFlags, EnvOpenOptions};
-use realmstore_core::{Durability, ErrorKind, Result};
+use realmstore_core::{Durability, Error, ErrorKind, Result};
 
 use crate::backend::Opened;
 use crate::files::{self, DATA_FILE};
-use crate::{ENGINE, Entries, Environment, LmdbBackend, error, format};
+use crate::this_format::SHARED_WITH_OTHERS;
+use crate::{ENGINE, Entries, Environment, LmdbBackend, error, format, holder};
 
 /// The address space that is reserved for a map by default, and the limit up
 /// to which a smaller map grows.
@@ -30,7 +31,7 @@ pub(crate) const MAP_UNIT: usize = 64 << 10;
 ///
 /// ```
 /// use realmstore_core::Backend;
-/// use realmstore_lmdb::LmdbOptions;
+#[doc = concat!("use ", env!("CARGO_CRATE_NAME"), "::LmdbOptions;")]
 ///
 /// # fn main() -> realmstore_core::Result<()> {
 /// # let directory = tempfile::tempdir().map_err(|error| {
@@ -49,6 +50,7 @@ pub struct LmdbOptions {
     read_only: bool,
     create: bool,
     map_size: Option<usize>,
+    size_limit: Option<usize>,
     max_readers: u32,
     grow_timeout: Duration,
     durability: Durability,
@@ -60,6 +62,7 @@ impl Default for LmdbOptions {
             read_only: false,
             create: true,
             map_size: None,
+            size_limit: None,
             max_readers: 1024,
             grow_timeout: Duration::from_secs(30),
             durability: Durability::OnDisk,
@@ -97,13 +100,33 @@ impl LmdbOptions {
     /// and is the limit of what the store can hold.
     ///
     /// A smaller map, for a system that counts address space, grows by itself
-    /// up to that size. Three things are different then: each write
+    /// up to that size, or up to the [`size_limit`](Self::size_limit) where
+    /// that is less. Three things are different then: each write
     /// transaction keeps a copy of what it writes until it ends; growth waits
     /// until no other transaction of the process is alive (see
     /// [`grow_timeout`](Self::grow_timeout)); and if the system refuses the
     /// larger map, there is none any more, and the store must be opened again.
     pub fn map_size(mut self, bytes: usize) -> Self {
         self.map_size = Some(bytes);
+        self
+    }
+
+    /// How large this process may make `data.mdb`, in bytes, rounded down to a
+    /// multiple of 64 KiB; at least 1 MiB. There is no limit by default. The
+    /// map is at most that large.
+    ///
+    /// A transaction that would make the file larger fails with
+    /// [`ErrorKind::Full`], and nothing of it is stored. Other processes are
+    /// not bound by it: what they write beyond it can be read, but no
+    /// transaction of this one can write any more.
+    ///
+    /// It is for stores that another program has open, or will open, with a
+    /// memory map that does not grow: a file that outgrows it ends that
+    /// program's work at its next transaction. So the limit is the size of its
+    /// map, which is 128 MiB for Crossbar.io unless its configuration says
+    /// otherwise. It says nothing to a store that is opened read-only.
+    pub fn size_limit(mut self, bytes: usize) -> Self {
+        self.size_limit = Some(bytes);
         self
     }
 
@@ -144,12 +167,15 @@ impl LmdbOptions {
     /// # Errors
     /// * [`ErrorKind::NotFound`]: there is no store, and none is to be created;
     /// * [`ErrorKind::InUse`]: this process has it open already, or another
-    ///   one with another version of LMDB has;
+    ///   one with another version of LMDB has; or, for LMDB 1.0, it is to be
+    ///   opened for writing without a [`size_limit`](Self::size_limit), and
+    ///   another process has it open (that is not noticed on Windows);
     /// * [`ErrorKind::Unsupported`]: it is in another format of LMDB;
     /// * [`ErrorKind::Damaged`]: `data.mdb` is not of LMDB, is cut short, or
     ///   has a damaged header; or it is of LMDB and not a realm store;
     /// * [`ErrorKind::ReadOnly`]: `data.mdb` cannot be written to;
-    /// * [`ErrorKind::InvalidInput`]: the path does not name a directory;
+    /// * [`ErrorKind::InvalidInput`]: the path does not name a directory, or
+    ///   the store is larger than its size limit;
     /// * [`ErrorKind::Full`]: the system refuses even the least map;
     /// * [`ErrorKind::Io`]: permissions, or a failing disk.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<LmdbBackend> {
@@ -158,6 +184,8 @@ impl LmdbOptions {
     }
 
     fn open_path(&self, path: &Path) -> Result<LmdbBackend> {
+        let size_limit = self.size_limit_for_writing()?;
+        let _opening = holder::opening();
         let directory = files::store_directory(path)?;
         let data = directory.join(DATA_FILE);
         let exists = format::check(&data)?;
@@ -169,15 +197,37 @@ impl LmdbOptions {
                 ));
             }
             files::create_directory(&directory)?;
-        } else {
-            if !self.read_only {
-                files::check_writable(&data)?;
-            }
-            files::provide_lock_file(&directory, self.read_only)?;
+            files::provide_data_file(&directory)?;
+        } else if !self.read_only {
+            files::check_writable(&data)?;
         }
+        if holder::is_open_here(&directory) {
+            return Err(error::opening(
+                heed::Error::EnvAlreadyOpened,
+                &directory,
+                self.read_only,
+            ));
+        }
+        if SHARED_WITH_OTHERS
+            && !self.read_only
+            && size_limit.is_none()
+            && let Some(holder) = holder::other_holder(&directory)?
+        {
+            return Err(error::needs_size_limit(&directory, holder));
+        }
+        files::provide_lock_file(&directory, self.read_only)?;
 
-        let env = self.open_environment(&directory)?;
+        let largest_map = size_limit.unwrap_or(RESERVATION);
+        let env = self.open_environment(&directory, size_limit)?;
         let failed = |error| error::opening(error, &directory, self.read_only);
+        if let Some(limit) = size_limit {
+            // LMDB has raised a map that was too small for what is stored.
+            let taken = env.info().map_size as u64;
+            let taken = taken.max(env.real_disk_size().map_err(failed)?);
+            if taken > limit as u64 {
+                return Err(too_large(&data, taken, limit));
+            }
+        }
         let entries = entries_of(&env).map_err(failed)?.ok_or_else(|| {
             error::plain(
                 ErrorKind::Engine,
@@ -196,13 +246,28 @@ impl LmdbOptions {
             grow_timeout: self.grow_timeout,
             growth_limit: self
                 .map_size
-                .filter(|&size| size < RESERVATION)
-                .map(|_| RESERVATION),
+                .filter(|&size| size < largest_map)
+                .map(|_| largest_map),
+            size_limit,
             directory,
         }))
     }
 
-    fn open_environment(&self, directory: &Path) -> Result<Environment> {
+    /// The size limit, where there is one and the store is to be written to.
+    fn size_limit_for_writing(&self) -> Result<Option<usize>> {
+        let Some(limit) = self.size_limit.filter(|_| !self.read_only) else {
+            return Ok(None);
+        };
+        if limit < LEAST_MAP {
+            return Err(error::plain(
+                ErrorKind::InvalidInput,
+                format!("a size limit of {limit} bytes is less than {LEAST_MAP} bytes, the least"),
+            ));
+        }
+        Ok(Some(limit - limit % MAP_UNIT))
+    }
+
+    fn open_environment(&self, directory: &Path, size_limit: Option<usize>) -> Result<Environment> {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.max_readers(self.max_readers.max(1));
         if self.read_only {
@@ -232,7 +297,8 @@ impl LmdbOptions {
                     format!("a map of {size} bytes is larger than the address space"),
                 )
             })?,
-        };
+        }
+        .min(size_limit.unwrap_or(usize::MAX));
         loop {
             options.map_size(size);
             // SAFETY: all the locks of LMDB are in use, the file was found to
@@ -268,6 +334,17 @@ fn entries_of(env: &Environment) -> heed::Result<Option<Entries>> {
         CommitOrAbort::Commit(entries) => entries,
         CommitOrAbort::Abort(()) => None,
     })
+}
+
+fn too_large(data: &Path, taken: u64, limit: usize) -> Error {
+    error::plain(
+        ErrorKind::InvalidInput,
+        format!(
+            "{} takes {taken} bytes already, more than the size limit of {limit} bytes; open it \
+             with a larger limit, or read-only",
+            data.display()
+        ),
+    )
 }
 
 fn is_out_of_memory(error: &heed::Error) -> bool {

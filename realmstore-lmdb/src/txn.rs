@@ -69,7 +69,8 @@ impl fmt::Debug for LmdbReadTxn<'_> {
 ///
 /// ```compile_fail,E0277
 /// fn send(_: impl Send) {}
-/// fn send_transaction(transaction: realmstore_lmdb::LmdbWriteTxn<'_>) {
+#[doc = concat!("use ", env!("CARGO_CRATE_NAME"), "::LmdbWriteTxn;")]
+/// fn send_transaction(transaction: LmdbWriteTxn<'_>) {
 ///     send(transaction);
 /// }
 /// ```
@@ -84,6 +85,9 @@ impl fmt::Debug for LmdbReadTxn<'_> {
 /// [`LmdbOptions::grow_timeout`](crate::LmdbOptions::grow_timeout), the call
 /// fails with [`ErrorKind::Busy`]. Where another process has committed in
 /// between, it fails with [`ErrorKind::Conflict`].
+///
+/// Where the map may not grow, or not any further, the call fails with
+/// [`ErrorKind::Full`].
 ///
 /// # After an error
 ///
@@ -140,10 +144,12 @@ impl<'b> LmdbWriteTxn<'b> {
     /// ends it.
     fn recover(&mut self, error: heed::Error, operation: &'static str, room: usize) -> Result<()> {
         let map_full = matches!(error, heed::Error::Mdb(MdbError::MapFull));
-        let recovered = if map_full && self.backend.map_grows() {
+        let recovered = if !map_full {
+            Err(error::engine(error, operation))
+        } else if self.backend.map_grows() {
             self.grow_and_replay(room)
         } else {
-            Err(error::engine(error, operation))
+            Err(self.backend.full())
         };
         recovered.map_err(|error| {
             self.end();

@@ -16,9 +16,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::lmdb::{LmdbBackend, LmdbOptions};
 use common::*;
 use realmstore_core::{Backend, ErrorKind, Order, ReadTxn, WriteTxn};
-use realmstore_lmdb::{LmdbBackend, LmdbOptions};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -237,7 +237,7 @@ fn other_process_writes_much() {
     let Some(path) = store_of_the_test() else {
         return;
     };
-    let store = LmdbBackend::open(path).unwrap();
+    let store = beside_another(&path);
     let mut transaction = store.begin_write().unwrap();
     let turn = transaction.commit_number().unwrap();
     transaction

@@ -2,12 +2,14 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use common::lmdb::LmdbOptions;
 use realmstore_core::{
     Backend, Order, Publication, PublicationId, RealmStore, Timestamp, WriteTxn,
 };
-use realmstore_lmdb::LmdbOptions;
 
 const PAYLOAD: usize = 64 << 10;
 const TOTAL: u64 = 2 << 30;

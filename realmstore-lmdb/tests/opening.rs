@@ -3,21 +3,20 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a test that cannot go on has failed"
 )]
 
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::ops::Bound;
 use std::path::Path;
-use std::process::Stdio;
 
+use common::lmdb::{LmdbBackend, LmdbOptions, sniff};
 use common::*;
 use realmstore_core::{Backend, Durability, ErrorKind, Order, ReadTxn, WriteTxn};
-use realmstore_lmdb::{FileFormat, LmdbBackend, LmdbOptions, sniff};
 
 #[test]
 fn a_missing_store_is_created_with_its_directories() {
@@ -110,17 +109,19 @@ fn a_file_of_something_else_is_not_an_lmdb_file() {
 }
 
 #[test]
-fn a_file_of_lmdb_1_0_is_unsupported_and_its_lock_file_stays_as_it_is() {
+fn a_file_of_the_other_format_is_unsupported_and_its_lock_file_stays_as_it_is() {
+    let (other, version, magic, what_to_do) = OTHER;
     let (_directory, path) = scratch();
     fs::create_dir(&path).unwrap();
     let mut file = vec![0; 8192];
-    file[24..28].copy_from_slice(&0xBEEF_C0DE_u32.to_ne_bytes());
-    file[28..32].copy_from_slice(&3_u32.to_ne_bytes());
+    file[magic..magic + 4].copy_from_slice(&0xBEEF_C0DE_u32.to_ne_bytes());
+    file[magic + 4..magic + 8].copy_from_slice(&version.to_ne_bytes());
     fs::write(data_file(&path), &file).unwrap();
     fs::write(path.join("lock.mdb"), b"untouched").unwrap();
-    assert_eq!(sniff(&path).unwrap(), Some(FileFormat::Lmdb10));
-    assert_open_fails(&path, ErrorKind::Unsupported, "LMDB 1.0 (data version 3");
-    assert_open_fails(&path, ErrorKind::Unsupported, "lib_version=\"0.9\"");
+    assert_eq!(sniff(&path).unwrap(), Some(other));
+    let expected = format!("(data version {version}");
+    assert_open_fails(&path, ErrorKind::Unsupported, &expected);
+    assert_open_fails(&path, ErrorKind::Unsupported, what_to_do);
     assert_eq!(fs::read(path.join("lock.mdb")).unwrap(), b"untouched");
     assert_eq!(fs::read(data_file(&path)).unwrap(), file);
 }
@@ -129,7 +130,7 @@ fn a_file_of_lmdb_1_0_is_unsupported_and_its_lock_file_stays_as_it_is() {
 fn another_data_version_is_unsupported() {
     let (_directory, path) = scratch();
     store_with(&path, 1);
-    patch_headers(&path, 20, &999_u32.to_ne_bytes());
+    patch_headers(&path, META + 4, &999_u32.to_ne_bytes());
     assert_open_fails(&path, ErrorKind::Unsupported, "data version 999");
 }
 
@@ -137,7 +138,7 @@ fn another_data_version_is_unsupported() {
 fn another_byte_order_is_unsupported() {
     let (_directory, path) = scratch();
     store_with(&path, 1);
-    patch_headers(&path, 16, &0xBEEF_C0DE_u32.swap_bytes().to_ne_bytes());
+    patch_headers(&path, META, &0xBEEF_C0DE_u32.swap_bytes().to_ne_bytes());
     assert_open_fails(&path, ErrorKind::Unsupported, "byte order");
 }
 
@@ -146,7 +147,7 @@ fn another_word_size_is_unsupported() {
     let (_directory, path) = scratch();
     store_with(&path, 1);
     let mut data = fs::read(data_file(&path)).unwrap();
-    data.drain(12..16);
+    data.drain(META - 4..META);
     fs::write(data_file(&path), data).unwrap();
     assert_open_fails(&path, ErrorKind::Unsupported, "word size");
 }
@@ -156,8 +157,8 @@ fn a_store_can_be_sniffed() {
     let (_directory, path) = scratch();
     assert_eq!(sniff(&path).unwrap(), None);
     store_with(&path, 1);
-    assert_eq!(sniff(&path).unwrap(), Some(FileFormat::Lmdb09));
-    assert_eq!(sniff(&data_file(&path)).unwrap(), Some(FileFormat::Lmdb09));
+    assert_eq!(sniff(&path).unwrap(), Some(FORMAT));
+    assert_eq!(sniff(&data_file(&path)).unwrap(), Some(FORMAT));
 }
 
 #[test]
@@ -187,7 +188,14 @@ fn a_file_that_ends_within_its_header_pages_is_damaged() {
     store_with(&path, 10);
     let whole = fs::read(data_file(&path)).unwrap();
     let page = page_size(&path);
-    for len in [24, 100, 151, 152, page, page + 151] {
+    for len in [
+        META + 8,
+        100,
+        META + 135,
+        META + 136,
+        page,
+        page + META + 135,
+    ] {
         fs::write(data_file(&path), &whole[..len]).unwrap();
         assert_open_fails(&path, ErrorKind::Damaged, "header page is not sound");
     }
@@ -200,19 +208,23 @@ fn a_damaged_header_is_refused() {
     let whole = fs::read(data_file(&path)).unwrap();
     let page = page_size(&path);
     let damages: [(usize, &[u8], &str); 8] = [
-        (40, &4095_u32.to_ne_bytes(), "first header page"),
-        (40, &0_u32.to_ne_bytes(), "first header page"),
-        (40, &(1_u32 << 20).to_ne_bytes(), "first header page"),
-        (10, &[0, 0], "first header page"),
-        (page + 16, &[0; 4], "second header page"),
-        (page + 40, &512_u32.to_ne_bytes(), "second header page"),
+        (META + 24, &4095_u32.to_ne_bytes(), "first header page"),
+        (META + 24, &0_u32.to_ne_bytes(), "first header page"),
+        (META + 24, &(1_u32 << 20).to_ne_bytes(), "first header page"),
+        (META - 6, &[0, 0], "first header page"),
+        (page + META, &[0; 4], "second header page"),
         (
-            page + 128,
+            page + META + 24,
+            &512_u32.to_ne_bytes(),
+            "second header page",
+        ),
+        (
+            page + META + 112,
             &1_u64.to_ne_bytes(),
             "a page that does not exist",
         ),
         (
-            page + 136,
+            page + META + 120,
             &(u64::MAX - 3).to_ne_bytes(),
             "impossibly many pages",
         ),
@@ -228,7 +240,11 @@ fn a_damaged_header_is_refused() {
 fn a_root_beyond_the_last_page_is_refused() {
     let (_directory, path) = scratch();
     store_with(&path, 10);
-    for (at, page) in [(128, 1_000_000_u64), (80, 1_000_000), (128, 0)] {
+    for (at, page) in [
+        (META + 112, 1_000_000_u64),
+        (META + 64, 1_000_000),
+        (META + 112, 0),
+    ] {
         let whole = fs::read(data_file(&path)).unwrap();
         patch_headers(&path, at, &page.to_ne_bytes());
         assert_open_fails(&path, ErrorKind::Damaged, "a page that does not exist");
@@ -240,7 +256,7 @@ fn a_root_beyond_the_last_page_is_refused() {
 fn a_database_with_duplicates_is_no_realm_store() {
     let (_directory, path) = scratch();
     store_with(&path, 10);
-    patch_headers(&path, 92, &0x04_u16.to_ne_bytes());
+    patch_headers(&path, META + 76, &0x04_u16.to_ne_bytes());
     assert_open_fails(&path, ErrorKind::Damaged, "is not a realm store");
 }
 
@@ -262,9 +278,9 @@ fn store_short_of_free_pages(path: &Path) {
 /// A number in the header that counts.
 fn header_number(data: &[u8], page: usize, at: usize) -> usize {
     let number = |meta: usize, at: usize| {
-        u64::from_ne_bytes(data[meta * page + at..][..8].try_into().unwrap()) as usize
+        u64::from_ne_bytes(data[meta * page + META + at..][..8].try_into().unwrap()) as usize
     };
-    number(usize::from(number(1, 144) > number(0, 144)), at)
+    number(usize::from(number(1, 128) > number(0, 128)), at)
 }
 
 #[test]
@@ -273,7 +289,7 @@ fn a_file_short_of_free_pages_only_is_whole() {
     store_short_of_free_pages(&path);
     let data = fs::read(data_file(&path)).unwrap();
     let page = page_size(&path);
-    let last_page = header_number(&data, page, 136);
+    let last_page = header_number(&data, page, 120);
     assert!(
         data.len() < last_page * page,
         "the test is about a file that is shorter"
@@ -301,7 +317,7 @@ fn a_file_cut_after_any_page_is_refused_unless_it_is_whole() {
     };
     let (mut opened, mut refused) = (0, 0);
     // From where the list of free pages can still be read.
-    for pages in header_number(&data, page, 80) + 1..data.len() / page {
+    for pages in header_number(&data, page, 64) + 1..data.len() / page {
         fs::write(data_file(&path), &data[..pages * page]).unwrap();
         match LmdbOptions::new().read_only(true).open(&path) {
             Ok(store) => {
@@ -338,26 +354,14 @@ fn other_process_holds_the_store() {
     let Some(path) = store_of_the_test() else {
         return;
     };
-    let _store = LmdbBackend::open(path).unwrap();
-    println!("open");
-    std::io::stdin().read_line(&mut String::new()).unwrap();
+    hold_the_store(&LmdbBackend::open(path).unwrap());
 }
 
 #[test]
 fn a_store_that_another_version_of_lmdb_has_open_is_in_use() {
     let (_directory, path) = scratch();
     store_with(&path, 3);
-    let mut other = other_process("other_process_holds_the_store", &path)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = BufReader::new(other.stdout.take().unwrap());
-    let mut lines = output.lines().map(Result::unwrap);
-    assert!(
-        lines.any(|line| line.ends_with("open")),
-        "the other process has failed"
-    );
+    let other = OtherProcess::start(&mut other_process("other_process_holds_the_store", &path));
 
     // The version of the lock file stands after its magic number.
     let lock = path.join("lock.mdb");
@@ -370,7 +374,10 @@ fn a_store_that_another_version_of_lmdb_has_open_is_in_use() {
         .unwrap()
         .write_all(&bytes[..8])
         .unwrap();
-    assert_open_fails(&path, ErrorKind::InUse, "another version of LMDB");
+    let expected = format!("is open in process {}, whose version of LMDB", other.id());
+    let error = open_error(&LmdbOptions::new().size_limit(64 * MIB), &path);
+    assert_eq!(error.kind(), ErrorKind::InUse);
+    assert!(error.to_string().contains(&expected), "{error}");
     fs::File::options()
         .write(true)
         .open(&lock)
@@ -379,10 +386,9 @@ fn a_store_that_another_version_of_lmdb_has_open_is_in_use() {
         .unwrap();
 
     // With the same version, both may have it open.
-    let store = LmdbBackend::open(&path).unwrap();
+    let store = beside_another(&path);
     put_all(&store, [("key".to_owned(), vec![1])]).unwrap();
-    drop(other.stdin.take());
-    assert!(other.wait().unwrap().success());
+    other.end();
 }
 
 #[test]
@@ -412,8 +418,8 @@ fn the_facts_about_a_store_are_told() {
     store_with(&path, 100);
     let store = LmdbBackend::open(&path).unwrap();
     let info = store.info().unwrap();
-    assert_eq!(info.engine, "lmdb");
-    assert_eq!(info.format, "LMDB 0.9 (data version 1)");
+    assert_eq!(info.engine, ENGINE);
+    assert_eq!(info.format, FORMAT_NAME);
     assert_eq!(info.path.as_deref(), Some(path.as_path()));
     assert_eq!(
         info.size_on_disk,
@@ -498,6 +504,36 @@ mod on_unix {
             assert_eq!((lock.uid(), lock.gid()), (data.uid(), data.gid()));
             assert!(lock.len() > 0, "LMDB has set the empty file up");
         }
+    }
+
+    #[test]
+    fn what_root_makes_in_a_directory_of_another_user_is_that_user_s() {
+        let directory = tempfile::tempdir().unwrap();
+        if !is_root(directory.path()) {
+            eprintln!("skipped: only root can give files to another user");
+            return;
+        }
+        std::os::unix::fs::chown(directory.path(), Some(1234), Some(4321)).unwrap();
+        let deeper = directory.path().join("deeper");
+        for store in [directory.path(), &deeper.join("still")] {
+            put_all(
+                &LmdbBackend::open(store).unwrap(),
+                [("key".to_owned(), vec![1])],
+            )
+            .unwrap();
+        }
+        for made in ["data.mdb", "lock.mdb", "deeper", "deeper/still"]
+            .into_iter()
+            .chain(["deeper/still/data.mdb", "deeper/still/lock.mdb"])
+        {
+            let found = fs::metadata(directory.path().join(made)).unwrap();
+            assert_eq!((found.uid(), found.gid()), (1234, 4321), "{made}");
+        }
+        // That user can open it, and nobody else could write to it.
+        assert_eq!(
+            fs::metadata(data_file(directory.path())).unwrap().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]

@@ -11,9 +11,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use common::lmdb::LmdbBackend;
 use common::*;
 use realmstore_core::{Backend, KeyRange, Order, ReadTxn, WriteTxn};
-use realmstore_lmdb::LmdbBackend;
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 

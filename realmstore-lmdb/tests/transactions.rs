@@ -13,9 +13,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use common::lmdb::{LmdbBackend, LmdbReadTxn, LmdbWriteTxn};
 use common::*;
 use realmstore_core::{Backend, ErrorKind, MAX_KEY_LEN, Order, ReadTxn, WriteTxn};
-use realmstore_lmdb::{LmdbBackend, LmdbReadTxn, LmdbWriteTxn};
 
 #[test]
 fn a_reopened_store_has_what_was_committed() {

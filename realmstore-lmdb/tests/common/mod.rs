@@ -1,16 +1,25 @@
 //! What the tests share.
-#![allow(dead_code, reason = "not every test uses everything")]
+#![allow(dead_code, unused_imports, reason = "not every test uses everything")]
+#![allow(
+    clippy::print_stdout,
+    reason = "processes of a test talk over their output"
+)]
+
+mod this_format;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use lmdb::{LmdbBackend, LmdbOptions};
 use realmstore_core::{
     Backend, Error, ErrorKind, KeyRange, Order, ReadTxn, Result, Scan, WriteTxn,
 };
-use realmstore_lmdb::{LmdbBackend, LmdbOptions};
 use tempfile::TempDir;
+
+pub(crate) use this_format::*;
 
 pub(crate) const MIB: usize = 1 << 20;
 
@@ -70,14 +79,19 @@ pub(crate) fn patch_headers(path: &Path, at: usize, bytes: &[u8]) {
 
 pub(crate) fn page_size(path: &Path) -> usize {
     let data = fs::read(data_file(path)).unwrap();
-    u32::from_ne_bytes(data[40..44].try_into().unwrap()) as usize
+    u32::from_ne_bytes(data[META + 24..META + 28].try_into().unwrap()) as usize
+}
+
+/// A store that another process may have open.
+pub(crate) fn beside_another(path: &Path) -> LmdbBackend {
+    LmdbOptions::new().size_limit(64 * MIB).open(path).unwrap()
 }
 
 /// The error that opening ends with, which must name the place.
 pub(crate) fn open_error(options: &LmdbOptions, path: &Path) -> Error {
     let error = options.open(path).expect_err("the store opened");
     let text = error.to_string();
-    assert!(text.starts_with("lmdb: open: "), "{text}");
+    assert!(text.starts_with(&format!("{ENGINE}: open: ")), "{text}");
     assert!(
         text.contains(path.to_str().unwrap()),
         "{text} does not name {}",
@@ -124,6 +138,61 @@ pub(crate) fn other_process(test: &str, path: &Path) -> Command {
         .args(["--ignored", "--exact", "--nocapture", test])
         .env("STORE_OF_THE_TEST", path);
     command
+}
+
+/// A process that has said that it has the store open, and keeps it open until
+/// it is told to end.
+pub(crate) struct OtherProcess {
+    process: Child,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl OtherProcess {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut other = Self { process, output };
+        other.wait_for("open");
+        other
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Waits for a line that ends so, and returns it.
+    pub(crate) fn wait_for(&mut self, end: &str) -> String {
+        self.output
+            .by_ref()
+            .map(Result::unwrap)
+            .find(|line| line.ends_with(end))
+            .expect("the other process has failed")
+    }
+
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.process.stdin.as_ref().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits for its end, and tells whether that was a failure.
+    pub(crate) fn has_failed(mut self) -> bool {
+        drop(self.process.stdin.take());
+        !self.process.wait().unwrap().success()
+    }
+
+    pub(crate) fn end(self) {
+        assert!(!self.has_failed());
+    }
+}
+
+/// What the other process does: it keeps the store open until the test is over.
+pub(crate) fn hold_the_store(store: &LmdbBackend) {
+    println!("open");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    store.info().unwrap();
 }
 
 /// Where the other process finds its store; `None` where there is no test
