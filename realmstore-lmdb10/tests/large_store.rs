@@ -1,0 +1,1 @@
+../../realmstore-lmdb/tests/large_store.rs

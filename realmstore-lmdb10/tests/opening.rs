@@ -1,0 +1,1 @@
+../../realmstore-lmdb/tests/opening.rs
