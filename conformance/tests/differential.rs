@@ -1,11 +1,21 @@
 //! The same random operations on every engine.
 
-mod engines;
+#[path = "engines/lmdb.rs"]
+mod lmdb;
+#[path = "engines/memory.rs"]
+mod memory;
+#[cfg(feature = "rocks")]
+#[path = "engines/rocks.rs"]
+mod rocks;
+#[path = "engines/sled.rs"]
+mod sled;
 
 use conformance::differential::{Subject, assert_same};
+use lmdb::Lmdb;
+use memory::Memory;
 #[cfg(feature = "rocks")]
-use engines::Rocks;
-use engines::{Lmdb, Memory, Sled};
+use rocks::Rocks;
+use sled::Sled;
 
 #[test]
 fn random_operations_have_the_same_outcome_on_every_engine() {

@@ -1,5 +1,6 @@
 //! The contract, on LMDB.
 
-mod engines;
+#[path = "engines/lmdb.rs"]
+mod engine;
 
-conformance::suites!(engines::Lmdb);
+conformance::suites!(engine::Lmdb);

@@ -1,9 +1,10 @@
 //! The contract, in memory.
 
-mod engines;
+#[path = "engines/memory.rs"]
+mod engine;
 
 conformance::suites!(
-    engines::Memory,
+    engine::Memory,
     no reopening: "a store in memory ends with its backend",
     no sharing: "no other program writes to a store in memory",
 );

@@ -1,8 +1,9 @@
 //! The contract, on RocksDB.
 
-mod engines;
+#[path = "engines/rocks.rs"]
+mod engine;
 
 conformance::suites!(
-    engines::Rocks,
+    engine::Rocks,
     no sharing: "RocksDB keeps every other writer out",
 );

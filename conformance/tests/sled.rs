@@ -1,8 +1,9 @@
 //! The contract, on sled.
 
-mod engines;
+#[path = "engines/sled.rs"]
+mod engine;
 
 conformance::suites!(
-    engines::Sled,
+    engine::Sled,
     no sharing: "sled keeps every other program out",
 );
