@@ -6,6 +6,7 @@ use std::path::Path;
 
 use heed::MdbError;
 use realmstore_core::{Error, ErrorKind};
+use realmstore_lmdb_pages::error::of_system;
 
 use crate::ENGINE;
 use crate::holder::{self, Holder};
@@ -99,8 +100,7 @@ pub(crate) fn needs_size_limit(directory: &Path, holder: Holder) -> Error {
 
 /// What the operating system reported about a path.
 pub(crate) fn system(error: io::Error, path: &Path, doing: &str) -> Error {
-    let (kind, message) = of_system(&error);
-    plain(kind, format!("{} {doing}: {message}", path.display())).source(error)
+    realmstore_lmdb_pages::error::system(error, path, doing).engine(ENGINE)
 }
 
 fn of_lmdb(error: MdbError) -> (ErrorKind, Cow<'static, str>) {
@@ -155,24 +155,6 @@ fn of_lmdb(error: MdbError) -> (ErrorKind, Cow<'static, str>) {
         other => return (ErrorKind::Engine, other.to_string().into()),
     };
     (kind, message.into())
-}
-
-fn of_system(error: &io::Error) -> (ErrorKind, Cow<'static, str>) {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            (ErrorKind::Full, "there is no space left on the disk".into())
-        }
-        io::ErrorKind::OutOfMemory => (
-            ErrorKind::Full,
-            "there is no memory or address space left".into(),
-        ),
-        io::ErrorKind::ReadOnlyFilesystem => (
-            ErrorKind::ReadOnly,
-            "the file system is read-only; open the store read-only".into(),
-        ),
-        io::ErrorKind::PermissionDenied => (ErrorKind::Io, "permission denied".into()),
-        _ => (ErrorKind::Io, error.to_string().into()),
-    }
 }
 
 #[cfg(test)]

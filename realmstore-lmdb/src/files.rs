@@ -6,11 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use realmstore_core::{Error, ErrorKind, Result};
+use realmstore_lmdb_pages::DATA_FILE;
 
 use crate::error;
-
-/// The file that holds the entries.
-pub(crate) const DATA_FILE: &str = "data.mdb";
 
 /// The file in which transactions register and writers wait.
 pub(crate) const LOCK_FILE: &str = "lock.mdb";

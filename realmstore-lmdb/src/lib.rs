@@ -31,13 +31,12 @@
 //! overwrites or truncates `data.mdb` without asking LMDB, or deletes
 //! `lock.mdb` while the store is open: that breaks the process, with a bus
 //! error at best. A file whose inner pages were forged is not detected either;
-//! open only files from those you trust.
+//! open only files from those you trust, or read them with
+//! [`realmstore_lmdb_pages`], which trusts none.
 
 mod backend;
 mod error;
 mod files;
-mod format;
-mod free_pages;
 mod gate;
 mod holder;
 mod options;
@@ -47,9 +46,9 @@ mod this_format;
 mod txn;
 
 pub use backend::LmdbBackend;
-pub use format::{FileFormat, sniff};
 pub use holder::{Holder, holder};
 pub use options::LmdbOptions;
+pub use realmstore_lmdb_pages::{FileFormat, sniff};
 pub use scan::LmdbScan;
 pub use txn::{LmdbReadTxn, LmdbWriteTxn};
 

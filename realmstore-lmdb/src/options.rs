@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use heed::{CommitOrAbort, EnvFlags, EnvOpenOptions};
 use realmstore_core::{Durability, Error, ErrorKind, Result};
+use realmstore_lmdb_pages::{DATA_FILE, check_header};
 
 use crate::backend::Opened;
-use crate::files::{self, DATA_FILE};
-use crate::this_format::SHARED_WITH_OTHERS;
-use crate::{ENGINE, Entries, Environment, LmdbBackend, error, format, holder};
+use crate::this_format::{FORMAT, SHARED_WITH_OTHERS};
+use crate::{ENGINE, Entries, Environment, LmdbBackend, error, files, holder};
 
 /// The address space that is reserved for a map by default, and the limit up
 /// to which a smaller map grows.
@@ -188,7 +188,7 @@ impl LmdbOptions {
         let _opening = holder::opening();
         let directory = files::store_directory(path)?;
         let data = directory.join(DATA_FILE);
-        let exists = format::check(&data)?;
+        let exists = check_header(&data, FORMAT)?;
         if !exists {
             if self.read_only || !self.create {
                 return Err(error::plain(

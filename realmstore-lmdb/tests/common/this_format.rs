@@ -10,7 +10,7 @@ pub(crate) const FORMAT_NAME: &str = "LMDB 0.9 (data version 1)";
 /// The other format: itself, its data version, how far into a file its magic
 /// number stands, and what the error for it says.
 pub(crate) const OTHER: (FileFormat, u32, usize, &str) =
-    (FileFormat::Lmdb10, 3, 24, "lib_version=\"0.9\"");
+    (FileFormat::Lmdb10, 3, 24, "realmstore-lmdb10 opens it");
 
 /// How far into a page that is a header of the file the header's record stands.
 pub(crate) const META: usize = 16;

@@ -1,0 +1,335 @@
+//! The open file as a store.
+
+use std::ops::{Bound, Range};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use realmstore_core::{
+    Backend, BackendInfo, Durability, Error, ErrorKind, KeyRange, Order, ReadTxn, Result, Scan,
+    WriteTxn,
+};
+
+use crate::ENGINE;
+use crate::cursor::{Cursor, node};
+use crate::error::Fault;
+use crate::file::{DataFile, data_file};
+use crate::format::{FileFormat, format_of};
+use crate::page::Content;
+use crate::snapshot::Snapshot;
+
+/// A realm store in an LMDB file of either format, read without LMDB.
+///
+/// It never writes, takes no lock and opens no lock file, so a store can be
+/// read beside whatever has it open; what that means for a snapshot is said
+/// at [`begin_read`](Backend::begin_read).
+#[derive(Debug)]
+pub struct PagesBackend {
+    file: DataFile,
+    format: FileFormat,
+    path: PathBuf,
+}
+
+impl PagesBackend {
+    /// Opens the store in a directory, or a data file by its own path.
+    ///
+    /// # Errors
+    /// * [`ErrorKind::NotFound`]: there is no store;
+    /// * [`ErrorKind::Damaged`]: the file is not of LMDB, or its header is
+    ///   damaged; or it is of LMDB and not a realm store;
+    /// * [`ErrorKind::Unsupported`]: it has another data version, or is of
+    ///   another kind of machine; or this machine has not 64 bits;
+    /// * [`ErrorKind::Io`]: it cannot be read.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        open(path.as_ref()).map_err(|error| error.engine(ENGINE).operation("open"))
+    }
+
+    /// Which of the formats the file has.
+    pub fn format(&self) -> FileFormat {
+        self.format
+    }
+}
+
+fn open(path: &Path) -> Result<PagesBackend> {
+    let (file, format) = open_file(path)?;
+    Snapshot::begin(&file, format)?;
+    Ok(PagesBackend {
+        file,
+        format,
+        path: path.to_owned(),
+    })
+}
+
+/// The data file that a path means, and its format.
+pub(crate) fn open_file(path: &Path) -> Result<(DataFile, FileFormat)> {
+    let missing = || {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("there is no LMDB store in {}", path.display()),
+        )
+    };
+    let file = DataFile::open(data_file(path))?.ok_or_else(missing)?;
+    let format = format_of(&file)?.ok_or_else(missing)?;
+    if cfg!(not(target_pointer_width = "64")) {
+        return Err(file.error(
+            ErrorKind::Unsupported,
+            "can be read without LMDB on machines of 64 bits only",
+        ));
+    }
+    Ok((file, format))
+}
+
+impl Backend for PagesBackend {
+    type ReadTxn<'b> = PagesReadTxn<'b>;
+    type WriteTxn<'b> = PagesWriteTxn;
+
+    /// Begins a snapshot of what is committed now.
+    ///
+    /// Nobody knows of it, and it holds nobody up. It stays good until two
+    /// more commits are made; then what it has not read yet may be
+    /// overwritten, and reading that fails with [`ErrorKind::Conflict`]. It
+    /// never gives anything but what that commit left. A store that is written
+    /// to faster than it is read is best read from a
+    /// [copy](crate::copy_snapshot).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] when the header is damaged, [`ErrorKind::Io`]
+    /// when it cannot be read.
+    fn begin_read(&self) -> Result<PagesReadTxn<'_>> {
+        let snapshot = Snapshot::begin(&self.file, self.format);
+        match snapshot {
+            Ok(snapshot) => Ok(PagesReadTxn { snapshot }),
+            Err(error) => Err(error.engine(ENGINE).operation("begin")),
+        }
+    }
+
+    fn begin_write(&self) -> Result<PagesWriteTxn> {
+        Err(Error::new(ErrorKind::ReadOnly, "the store was opened read-only").engine(ENGINE))
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn info(&self) -> Result<BackendInfo> {
+        let mut info = BackendInfo::new(ENGINE, self.format.to_string());
+        info.path = Some(self.path.clone());
+        info.read_only = true;
+        info.durability = Some(Durability::OnDisk);
+        info.size_on_disk = self.file.len()?;
+        Ok(info)
+    }
+}
+
+/// A snapshot. It can be sent to another thread.
+#[derive(Debug)]
+pub struct PagesReadTxn<'b> {
+    snapshot: Snapshot<'b>,
+}
+
+impl ReadTxn for PagesReadTxn<'_> {
+    type Value<'t>
+        = PagesValue
+    where
+        Self: 't;
+    type Scan<'t>
+        = PagesScan<'t>
+    where
+        Self: 't;
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`] when a page on the way is damaged,
+    /// [`ErrorKind::Conflict`] when it may have been overwritten since the
+    /// snapshot began, [`ErrorKind::Io`] when it cannot be read.
+    fn get(&self, key: &[u8]) -> Result<Option<PagesValue>> {
+        get(&self.snapshot, key).map_err(|fault| error_of(&self.snapshot, fault, "get"))
+    }
+
+    /// Walks the keys in a range. Its errors are those of
+    /// [`get`](ReadTxn::get).
+    fn scan(&self, range: KeyRange<'_>, order: Order) -> Result<PagesScan<'_>> {
+        PagesScan::begin(&self.snapshot, range, order)
+            .map_err(|fault| error_of(&self.snapshot, fault, "scan"))
+    }
+
+    fn commit_number(&self) -> Option<u64> {
+        Some(self.snapshot.meta.commit_number)
+    }
+}
+
+fn error_of(snapshot: &Snapshot<'_>, fault: Fault, operation: &'static str) -> Error {
+    fault
+        .into_error(snapshot.file().path())
+        .engine(ENGINE)
+        .operation(operation)
+}
+
+fn get(snapshot: &Snapshot<'_>, key: &[u8]) -> Result<Option<PagesValue>, Fault> {
+    let mut cursor = Cursor::new(snapshot, snapshot.meta.main);
+    cursor.seek_least_above(key, true)?;
+    match cursor.leaf() {
+        Some((page, index)) if node(page, index)?.key == key => {
+            PagesValue::read(snapshot, &cursor).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A value, in the page or pages where it was read.
+#[derive(Debug, Clone)]
+pub struct PagesValue {
+    bytes: Arc<[u8]>,
+    place: Range<usize>,
+}
+
+impl PagesValue {
+    /// The value where the cursor is; an empty one where it is nowhere.
+    fn read(snapshot: &Snapshot<'_>, cursor: &Cursor<'_>) -> Result<Self, Fault> {
+        let (bytes, place) = match cursor.leaf() {
+            Some((page, index)) => match node(page, index)?.content {
+                Content::Value(place) => (page.bytes().clone(), place),
+                Content::Large(value) => snapshot.large_value(&value)?,
+                Content::Child(_) => return Err(Fault::page(page.number(), "is not a leaf")),
+            },
+            None => return Err(Fault::page(snapshot.meta.main.root, "has no such entry")),
+        };
+        Ok(Self { bytes, place })
+    }
+}
+
+impl AsRef<[u8]> for PagesValue {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get(self.place.clone()).unwrap_or_default()
+    }
+}
+
+/// A scan in progress; its entries are lent from the pages that it has read.
+#[derive(Debug)]
+pub struct PagesScan<'t> {
+    snapshot: &'t Snapshot<'t>,
+    cursor: Cursor<'t>,
+    order: Order,
+    /// Where the range ends.
+    end: Bound<Box<[u8]>>,
+    begun: bool,
+    value: Option<PagesValue>,
+}
+
+impl<'t> PagesScan<'t> {
+    fn begin(
+        snapshot: &'t Snapshot<'t>,
+        (lower, upper): KeyRange<'_>,
+        order: Order,
+    ) -> Result<Self, Fault> {
+        let mut cursor = Cursor::new(snapshot, snapshot.meta.main);
+        let end = match order {
+            Order::Ascending => {
+                match lower {
+                    Bound::Unbounded => cursor.seek_first()?,
+                    Bound::Included(key) => cursor.seek_least_above(key, true)?,
+                    Bound::Excluded(key) => cursor.seek_least_above(key, false)?,
+                }
+                upper
+            }
+            Order::Descending => {
+                match upper {
+                    Bound::Unbounded => cursor.seek_last()?,
+                    Bound::Included(key) => cursor.seek_greatest_below(key, true)?,
+                    Bound::Excluded(key) => cursor.seek_greatest_below(key, false)?,
+                }
+                lower
+            }
+        };
+        Ok(Self {
+            snapshot,
+            cursor,
+            order,
+            end: end.map(Box::from),
+            begun: false,
+            value: None,
+        })
+    }
+
+    /// Steps to the next entry and reads its value; says whether there is one.
+    fn step(&mut self) -> Result<bool, Fault> {
+        if self.begun {
+            match self.order {
+                Order::Ascending => self.cursor.advance()?,
+                Order::Descending => self.cursor.retreat()?,
+            }
+        }
+        self.begun = true;
+        let Some((page, index)) = self.cursor.leaf() else {
+            return Ok(false);
+        };
+        let key = node(page, index)?.key;
+        let past_end = match (&self.end, self.order) {
+            (Bound::Unbounded, _) => false,
+            (Bound::Included(end), Order::Ascending) => key > &**end,
+            (Bound::Excluded(end), Order::Ascending) => key >= &**end,
+            (Bound::Included(end), Order::Descending) => key < &**end,
+            (Bound::Excluded(end), Order::Descending) => key <= &**end,
+        };
+        if past_end {
+            return Ok(false);
+        }
+        self.value = Some(PagesValue::read(self.snapshot, &self.cursor)?);
+        Ok(true)
+    }
+}
+
+impl Scan for PagesScan<'_> {
+    fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        match self.step() {
+            Ok(true) => {}
+            Ok(false) => {
+                self.cursor.leave();
+                return Ok(None);
+            }
+            Err(fault) => {
+                self.cursor.leave();
+                return Err(error_of(self.snapshot, fault, "scan"));
+            }
+        }
+        let entry = self.cursor.leaf().zip(self.value.as_ref());
+        let Some(((page, index), value)) = entry else {
+            return Ok(None);
+        };
+        match node(page, index) {
+            Ok(node) => Ok(Some((node.key, value.as_ref()))),
+            Err(fault) => Err(error_of(self.snapshot, fault, "scan")),
+        }
+    }
+}
+
+/// The write transaction that nobody gets, since the store is read-only.
+#[derive(Debug)]
+pub enum PagesWriteTxn {}
+
+impl ReadTxn for PagesWriteTxn {
+    type Value<'t> = PagesValue;
+    type Scan<'t> = PagesScan<'t>;
+
+    fn get(&self, _key: &[u8]) -> Result<Option<PagesValue>> {
+        match *self {}
+    }
+
+    fn scan(&self, _range: KeyRange<'_>, _order: Order) -> Result<PagesScan<'_>> {
+        match *self {}
+    }
+}
+
+impl WriteTxn for PagesWriteTxn {
+    fn put(&mut self, _key: &[u8], _value: &[u8]) -> Result<()> {
+        match *self {}
+    }
+
+    fn delete(&mut self, _key: &[u8]) -> Result<bool> {
+        match *self {}
+    }
+
+    fn commit(self) -> Result<()> {
+        match self {}
+    }
+}

@@ -1,1 +1,0 @@
-../../realmstore-lmdb/src/free_pages.rs
