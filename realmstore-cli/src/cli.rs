@@ -150,6 +150,25 @@ pub(crate) enum Command {
         #[command(flatten)]
         store: Store,
     },
+    /// Records as they are committed, like `tail -f`
+    ///
+    /// Prints sessions that join or leave, publications and events, whoever
+    /// commits them: a running Crossbar.io, or another realmstore. With LMDB a
+    /// router is not disturbed; sled cannot be opened while somebody else has
+    /// it open. Keeps the keys of all records in memory (8 to 32 bytes each).
+    /// Ends when it is stopped.
+    #[command(after_long_help = "Examples:
+  realmstore tail /var/lib/crossbar/realm1
+  realmstore tail ./my-store --from-time 2026-11-22T12:00:00Z --json")]
+    Tail {
+        #[command(flatten)]
+        store: Store,
+        /// Begin with what is there already, from this time on (RFC 3339)
+        #[arg(long, value_name = "TIME")]
+        from_time: Option<Timestamp>,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Make a store of Crossbar.io our own, so that history is read fast
     ///
     /// Moves the events that Crossbar.io wrote into a table that is in order,
@@ -175,6 +194,40 @@ pub(crate) enum Command {
         from: Location,
         /// Where the copy goes: ENGINE:PATH, or a path alone for LMDB
         to: Location,
+    },
+    /// A copy of a store to keep, while whoever has it open goes on
+    ///
+    /// The backup is a store of the same engine and format, as it was at one
+    /// moment. An LMDB file, of either format, is copied without LMDB: no lock
+    /// is taken, and a running Crossbar.io goes on undisturbed. Where it
+    /// commits faster than the file can be copied, that is tried some times,
+    /// and then given up with the advice to stop it for a moment. RocksDB can
+    /// be backed up beside a writer too; sled only when nobody has it open.
+    #[command(
+        after_long_help = "Example:\n  realmstore backup /var/lib/crossbar/realm1 ./realm1-backup"
+    )]
+    Backup {
+        #[command(flatten)]
+        store: Store,
+        /// The directory that the backup goes to. Nothing may stand there yet
+        to: Location,
+    },
+    /// Put a backup back in place
+    ///
+    /// Where a store stands at TO it is left alone, unless --replace is given:
+    /// then it is moved aside, and where it went is printed. Nothing may have
+    /// it open. The new files belong to whom the old ones belonged to.
+    #[command(
+        after_long_help = "Example:\n  realmstore restore ./realm1-backup /var/lib/crossbar/realm1 --replace"
+    )]
+    Restore {
+        /// The backup: ENGINE:PATH, or its path alone
+        backup: Location,
+        /// Where the store goes
+        to: Location,
+        /// Move aside what stands there
+        #[arg(long)]
+        replace: bool,
     },
     /// Print the completions for a shell
     #[command(

@@ -11,8 +11,18 @@ pub trait Engines {
     /// A store that is open to be written.
     type Writing: Backend;
 
-    /// Opens the store at a location, and changes nothing about it.
+    /// Opens the store at a location, and changes nothing about it. Whatever
+    /// another process writes meanwhile, reading it comes to its end.
     fn read(&self, location: &Location) -> Result<Self::Reading>;
+
+    /// As [`read`](Self::read), for one short look: where another process
+    /// commits while it is taken, it may end with
+    /// [`ErrorKind::Conflict`](realmstore_core::ErrorKind::Conflict).
+    fn read_in_place(&self, location: &Location) -> Result<Self::Reading>;
+
+    /// The process that has the store at a location open, in words, where that
+    /// can be told.
+    fn holder(&self, location: &Location) -> Result<Option<String>>;
 
     /// Hears that a command is going to write at a location, before it does
     /// anything. An executable that cannot write there hands over to one that
@@ -28,7 +38,7 @@ pub trait Engines {
 pub struct Writing {
     /// Whether it is made where there is none.
     pub create: bool,
-    /// What the store's file may not outgrow, in bytes. With that it is opened
-    /// even while another process has it open.
+    /// What the file of an LMDB store may not outgrow, in bytes. With that, one
+    /// of LMDB 1.0 is opened even while another process has it open.
     pub size_limit: Option<u64>,
 }

@@ -28,7 +28,8 @@ pub(crate) fn run<B: Backend>(store: &RealmStore<B>, output: &mut Output) -> Res
     rows::events(store, &txn, None, Page::ALL, |found| print(output, &found))
 }
 
-fn print<R: Stored>(output: &mut Output, found: &Found<R>) -> Result<()> {
+/// Prints a record as a line of its own, with its table.
+pub(crate) fn print<R: Stored>(output: &mut Output, found: &Found<R>) -> Result<()> {
     let mut line = Object::new();
     line.insert("table".to_owned(), R::TABLE.into());
     line.insert("record".to_owned(), found.record.to_json().into());

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod adopt;
+mod backup;
 mod cli;
 mod copy;
 mod demo;
@@ -17,10 +18,13 @@ mod history;
 mod info;
 mod json;
 mod lists;
+mod lmdb;
 mod output;
+mod place;
 mod rows;
 mod subscriptions;
 mod table;
+mod tail;
 
 use std::process::ExitCode;
 
@@ -30,6 +34,7 @@ use realmstore_core::{Location, Order, RealmStore};
 use crate::cli::{Cli, Command, PageArgs};
 pub use crate::engines::{Engines, Writing};
 pub use crate::failure::{Failure, Result};
+pub use crate::lmdb::read_lmdb;
 use crate::output::{Output, to_stderr};
 use crate::rows::Page;
 
@@ -109,6 +114,17 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
         Command::Adopt { store, writing } => {
             adopt::run(&open_to_write(engines, &store.location, writing)?, output)
         }
+        Command::Tail {
+            store,
+            from_time,
+            format,
+        } => tail::run(engines, &store.location, from_time, format.json, output),
+        Command::Backup { store, to } => backup::backup(engines, &store.location, &to, output),
+        Command::Restore {
+            backup: from,
+            to,
+            replace,
+        } => backup::restore(engines, &from, &to, replace, output),
         Command::Copy { from, to } => copy::run(engines, &from, &to, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -3,10 +3,15 @@
 
 #![forbid(unsafe_code)]
 
-use std::process::ExitCode;
+use std::env;
+use std::process::{Command, ExitCode};
 
-use realmstore::{AnyBackend, Location, OpenOptions};
-use realmstore_cli::{Engines, Result, Writing};
+use realmstore::lmdb::{self, FileFormat, LmdbOptions};
+use realmstore::{AnyBackend, Engine, Location, OpenOptions};
+use realmstore_cli::{Engines, Failure, Result, Writing};
+
+/// The executable that writes files of LMDB 1.0. It is installed beside this one.
+const COMPANION: &str = "realmstore-lmdb10";
 
 fn main() -> ExitCode {
     realmstore_cli::main(&Compiled)
@@ -20,16 +25,86 @@ impl Engines for Compiled {
     type Writing = AnyBackend;
 
     fn read(&self, location: &Location) -> Result<AnyBackend> {
-        Ok(OpenOptions::new().read_only(true).open_backend(location)?)
+        if !is_lmdb(location) {
+            return self.read_in_place(location);
+        }
+        let file = realmstore_cli::read_lmdb(location.path(), |path| lmdb::holder(path))?;
+        Ok(AnyBackend::Pages(file))
     }
 
-    fn will_write(&self, _location: &Location) -> Result<()> {
-        Ok(())
+    fn read_in_place(&self, location: &Location) -> Result<AnyBackend> {
+        Ok(if is_lmdb(location) {
+            AnyBackend::Pages(realmstore::lmdb_pages::PagesBackend::open(location.path())?)
+        } else {
+            OpenOptions::new().read_only(true).open_backend(location)?
+        })
+    }
+
+    fn holder(&self, location: &Location) -> Result<Option<String>> {
+        if !is_lmdb(location) {
+            return Ok(None);
+        }
+        Ok(lmdb::holder(location.path())?.map(|holder| holder.to_string()))
+    }
+
+    fn will_write(&self, location: &Location) -> Result<()> {
+        if !is_lmdb(location) {
+            return Ok(());
+        }
+        match lmdb::sniff(location.path())? {
+            Some(FileFormat::Lmdb09) => Ok(()),
+            None if location.engine() == Engine::Lmdb => Ok(()),
+            _ => Err(hand_over()),
+        }
     }
 
     fn write(&self, location: &Location, writing: Writing) -> Result<AnyBackend> {
-        Ok(OpenOptions::new()
-            .create(writing.create)
-            .open_backend(location)?)
+        match writing.size_limit {
+            None => {
+                let options = OpenOptions::new().create(writing.create);
+                Ok(options.open_backend(location)?)
+            }
+            Some(limit) if is_lmdb(location) => {
+                let options = LmdbOptions::new().create(writing.create);
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                let store = options.size_limit(limit).open(location.path())?;
+                Ok(AnyBackend::Lmdb(store))
+            }
+            Some(_) => Err(Failure::new(format!(
+                "{location}: only the file of an LMDB store can be given a size limit"
+            ))),
+        }
     }
+}
+
+fn is_lmdb(location: &Location) -> bool {
+    matches!(location.engine(), Engine::Lmdb | Engine::Lmdb10)
+}
+
+/// Lets the companion do what this process was asked for. Returns only when
+/// that cannot be.
+fn hand_over() -> Failure {
+    let companion = match env::current_exe() {
+        Ok(here) => here.with_file_name(format!("{COMPANION}{}", env::consts::EXE_SUFFIX)),
+        Err(error) => {
+            return Failure::Other("cannot tell where it is installed".to_owned(), Some(error));
+        }
+    };
+    let mut command = Command::new(&companion);
+    command.args(env::args_os().skip(1));
+    #[cfg(unix)]
+    let error = std::os::unix::process::CommandExt::exec(&mut command);
+    #[cfg(not(unix))]
+    let error = match command.status() {
+        Ok(status) => std::process::exit(status.code().unwrap_or(2)),
+        Err(error) => error,
+    };
+    Failure::Other(
+        format!(
+            "files of LMDB 1.0 are written by {COMPANION}, which belongs beside this executable \
+             and cannot be started there ({}); `cargo install` and `cargo build` make both",
+            companion.display()
+        ),
+        Some(error),
+    )
 }

@@ -340,7 +340,8 @@ fn foreign_places<X: ReadTxn>(
     Ok(places)
 }
 
-fn full_key(slot: Slot, key: &[u8]) -> KeyBuf {
+/// A table's key in the keyspace.
+pub(crate) fn full_key(slot: Slot, key: &[u8]) -> KeyBuf {
     let mut full = KeyBuf::from_slice(&slot.to_be_bytes());
     full.extend_from_slice(key);
     full

@@ -211,6 +211,12 @@ impl<'o> List<'o> {
     }
 }
 
+/// A text as far as a line has room for it.
+pub(crate) fn excerpt(mut text: String) -> String {
+    shorten(&mut text, LONGEST_EXCERPT);
+    text
+}
+
 /// Cuts a text that has more than so many characters, and shows that it did.
 fn shorten(text: &mut String, room: usize) {
     if text.chars().count() <= room {

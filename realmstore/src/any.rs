@@ -14,6 +14,8 @@ use realmstore_core::{
 use realmstore_core::overlay::OverlayScan;
 #[cfg(feature = "lmdb")]
 use realmstore_lmdb::{LmdbBackend, LmdbReadTxn, LmdbScan, LmdbWriteTxn};
+#[cfg(feature = "lmdb")]
+use realmstore_lmdb_pages::{PagesBackend, PagesReadTxn, PagesScan, PagesValue, PagesWriteTxn};
 #[cfg(feature = "rocks")]
 use realmstore_rocks::{RocksBackend, RocksReadTxn, RocksScan, RocksValue, RocksWriteTxn};
 #[cfg(feature = "sled")]
@@ -31,6 +33,9 @@ pub enum AnyBackend {
     /// LMDB.
     #[cfg(feature = "lmdb")]
     Lmdb(LmdbBackend),
+    /// An LMDB file of either format, read without LMDB.
+    #[cfg(feature = "lmdb")]
+    Pages(PagesBackend),
     /// RocksDB.
     #[cfg(feature = "rocks")]
     Rocks(RocksBackend),
@@ -47,6 +52,9 @@ pub enum AnyReadTxn<'b> {
     /// LMDB.
     #[cfg(feature = "lmdb")]
     Lmdb(LmdbReadTxn<'b>),
+    /// An LMDB file, read without LMDB.
+    #[cfg(feature = "lmdb")]
+    Pages(PagesReadTxn<'b>),
     /// RocksDB.
     #[cfg(feature = "rocks")]
     Rocks(RocksReadTxn<'b>),
@@ -63,6 +71,9 @@ pub enum AnyWriteTxn<'b> {
     /// LMDB.
     #[cfg(feature = "lmdb")]
     Lmdb(LmdbWriteTxn<'b>),
+    /// There is none for an LMDB file that is read without LMDB.
+    #[cfg(feature = "lmdb")]
+    Pages(PagesWriteTxn),
     /// RocksDB.
     #[cfg(feature = "rocks")]
     Rocks(RocksWriteTxn<'b>),
@@ -76,6 +87,9 @@ pub enum AnyWriteTxn<'b> {
 pub enum AnyValue<'t> {
     /// Bytes of the engine's own memory.
     Borrowed(&'t [u8]),
+    /// A page of an LMDB file.
+    #[cfg(feature = "lmdb")]
+    Pages(PagesValue),
     /// RocksDB.
     #[cfg(feature = "rocks")]
     Rocks(RocksValue<'t>),
@@ -92,6 +106,9 @@ pub enum AnyScan<'t> {
     /// LMDB.
     #[cfg(feature = "lmdb")]
     Lmdb(LmdbScan<'t>),
+    /// An LMDB file, read without LMDB.
+    #[cfg(feature = "lmdb")]
+    Pages(PagesScan<'t>),
     /// RocksDB.
     #[cfg(feature = "rocks")]
     Rocks(RocksScan<'t>),
@@ -110,6 +127,8 @@ macro_rules! on_engine {
             $enum::Memory($inner) => $body,
             #[cfg(feature = "lmdb")]
             $enum::Lmdb($inner) => $body,
+            #[cfg(feature = "lmdb")]
+            $enum::Pages($inner) => $body,
             #[cfg(feature = "rocks")]
             $enum::Rocks($inner) => $body,
             #[cfg(feature = "sled")]
@@ -127,6 +146,8 @@ impl Backend for AnyBackend {
             Self::Memory(backend) => AnyReadTxn::Memory(backend.begin_read()?),
             #[cfg(feature = "lmdb")]
             Self::Lmdb(backend) => AnyReadTxn::Lmdb(backend.begin_read()?),
+            #[cfg(feature = "lmdb")]
+            Self::Pages(backend) => AnyReadTxn::Pages(backend.begin_read()?),
             #[cfg(feature = "rocks")]
             Self::Rocks(backend) => AnyReadTxn::Rocks(backend.begin_read()?),
             #[cfg(feature = "sled")]
@@ -139,6 +160,8 @@ impl Backend for AnyBackend {
             Self::Memory(backend) => AnyWriteTxn::Memory(backend.begin_write()?),
             #[cfg(feature = "lmdb")]
             Self::Lmdb(backend) => AnyWriteTxn::Lmdb(backend.begin_write()?),
+            #[cfg(feature = "lmdb")]
+            Self::Pages(backend) => AnyWriteTxn::Pages(backend.begin_write()?),
             #[cfg(feature = "rocks")]
             Self::Rocks(backend) => AnyWriteTxn::Rocks(backend.begin_write()?),
             #[cfg(feature = "sled")]
@@ -172,6 +195,8 @@ macro_rules! read {
                     Self::Memory(txn) => txn.get(key)?.map(AnyValue::Borrowed),
                     #[cfg(feature = "lmdb")]
                     Self::Lmdb(txn) => txn.get(key)?.map(AnyValue::Borrowed),
+                    #[cfg(feature = "lmdb")]
+                    Self::Pages(txn) => txn.get(key)?.map(AnyValue::Pages),
                     #[cfg(feature = "rocks")]
                     Self::Rocks(txn) => txn.get(key)?.map(AnyValue::Rocks),
                     #[cfg(feature = "sled")]
@@ -184,6 +209,8 @@ macro_rules! read {
                     Self::Memory(txn) => AnyScan::Memory(txn.scan(range, order)?),
                     #[cfg(feature = "lmdb")]
                     Self::Lmdb(txn) => AnyScan::Lmdb(txn.scan(range, order)?),
+                    #[cfg(feature = "lmdb")]
+                    Self::Pages(txn) => AnyScan::Pages(txn.scan(range, order)?),
                     #[cfg(feature = "rocks")]
                     Self::Rocks(txn) => AnyScan::$rocks_scan(txn.scan(range, order)?),
                     #[cfg(feature = "sled")]
@@ -223,6 +250,8 @@ impl AsRef<[u8]> for AnyValue<'_> {
     fn as_ref(&self) -> &[u8] {
         match self {
             Self::Borrowed(bytes) => bytes,
+            #[cfg(feature = "lmdb")]
+            Self::Pages(value) => value.as_ref(),
             #[cfg(feature = "rocks")]
             Self::Rocks(value) => value.as_ref(),
             #[cfg(feature = "sled")]
@@ -237,6 +266,8 @@ impl Scan for AnyScan<'_> {
             Self::Memory(scan) => scan.next(),
             #[cfg(feature = "lmdb")]
             Self::Lmdb(scan) => scan.next(),
+            #[cfg(feature = "lmdb")]
+            Self::Pages(scan) => scan.next(),
             #[cfg(feature = "rocks")]
             Self::Rocks(scan) => scan.next(),
             #[cfg(feature = "rocks")]

@@ -9,6 +9,8 @@ pub use open::{ENGINES, OpenOptions, open, open_read_only};
 pub use realmstore_core::*;
 #[cfg(feature = "lmdb")]
 pub use realmstore_lmdb as lmdb;
+#[cfg(feature = "lmdb")]
+pub use realmstore_lmdb_pages as lmdb_pages;
 #[cfg(feature = "rocks")]
 pub use realmstore_rocks as rocks;
 #[cfg(feature = "sled")]

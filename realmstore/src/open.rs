@@ -1,6 +1,11 @@
 use realmstore_core::memory::MemoryBackend;
 use realmstore_core::{Durability, Engine, Error, ErrorKind, Location, RealmStore, Result};
 
+#[cfg(feature = "lmdb")]
+use realmstore_lmdb::{FileFormat, LmdbOptions};
+#[cfg(feature = "lmdb")]
+use realmstore_lmdb_pages::PagesBackend;
+
 use crate::{AnyBackend, AnyStore};
 
 /// The engines that this build has.
@@ -107,14 +112,7 @@ impl OpenOptions {
             .engine("memory")),
             Engine::Memory => Ok(AnyBackend::Memory(MemoryBackend::new())),
             #[cfg(feature = "lmdb")]
-            Engine::Lmdb => {
-                let options = realmstore_lmdb::LmdbOptions::new();
-                let options = options.read_only(self.read_only).create(self.create);
-                options
-                    .durability(self.durability)
-                    .open(location.path())
-                    .map(AnyBackend::Lmdb)
-            }
+            Engine::Lmdb | Engine::Lmdb10 => self.open_lmdb(location),
             #[cfg(feature = "rocks")]
             Engine::Rocks => {
                 let options = realmstore_rocks::RocksOptions::new();
@@ -133,19 +131,46 @@ impl OpenOptions {
                     .open(location.path())
                     .map(AnyBackend::Sled)
             }
-            Engine::Lmdb10 => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "{location}: LMDB 1.0 cannot be linked beside LMDB 0.9: open it with the crate realmstore-lmdb10"
-                ),
-            )),
             #[allow(unreachable_patterns, reason = "a build may have every engine")]
             missing => Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "{location}: the engine {missing} is not compiled in: build realmstore with the feature `{missing}`"
+                    "{location}: the engine {missing} is not compiled in: build realmstore with the feature `{}`",
+                    if missing == Engine::Lmdb10 {
+                        "lmdb"
+                    } else {
+                        missing.name()
+                    }
                 ),
             )),
         }
+    }
+
+    #[cfg(feature = "lmdb")]
+    fn open_lmdb(self, location: &Location) -> Result<AnyBackend> {
+        let found = realmstore_lmdb::sniff(location.path())?;
+        let is_lmdb10 = match found {
+            Some(format) => format == FileFormat::Lmdb10,
+            None => location.engine() == Engine::Lmdb10,
+        };
+        if !is_lmdb10 {
+            return LmdbOptions::new()
+                .read_only(self.read_only)
+                .create(self.create)
+                .durability(self.durability)
+                .open(location.path())
+                .map(AnyBackend::Lmdb);
+        }
+        if self.read_only {
+            return PagesBackend::open(location.path()).map(AnyBackend::Pages);
+        }
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{location}: LMDB 1.0 is written by the crate realmstore-lmdb10, which cannot be \
+                 linked into one program with LMDB 0.9; this build only reads it"
+            ),
+        )
+        .engine("lmdb10"))
     }
 }

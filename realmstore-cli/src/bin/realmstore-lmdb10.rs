@@ -1,0 +1,92 @@
+//! The part of the command-line tool that writes files of LMDB 1.0. It is
+//! apart because the two versions of LMDB cannot be linked into one program;
+//! `realmstore` hands over to it where it is needed.
+
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::process::{Command, ExitCode, Stdio};
+
+use realmstore_cli::{Engines, Failure, Result, Writing};
+use realmstore_core::{Engine, Location};
+use realmstore_lmdb_pages::PagesBackend;
+use realmstore_lmdb10::{FileFormat, LmdbBackend, LmdbOptions};
+
+fn main() -> ExitCode {
+    realmstore_cli::main(&Lmdb10)
+}
+
+/// LMDB 1.0 to write, and both formats to read.
+struct Lmdb10;
+
+impl Engines for Lmdb10 {
+    type Reading = PagesBackend;
+    type Writing = LmdbBackend;
+
+    fn read(&self, location: &Location) -> Result<PagesBackend> {
+        if !is_lmdb(location) {
+            return read_through_a_copy(location);
+        }
+        Ok(realmstore_cli::read_lmdb(location.path(), |path| {
+            realmstore_lmdb10::holder(path)
+        })?)
+    }
+
+    fn read_in_place(&self, location: &Location) -> Result<PagesBackend> {
+        if !is_lmdb(location) {
+            return read_through_a_copy(location);
+        }
+        Ok(PagesBackend::open(location.path())?)
+    }
+
+    fn holder(&self, location: &Location) -> Result<Option<String>> {
+        Ok(realmstore_lmdb10::holder(location.path())?.map(|holder| holder.to_string()))
+    }
+
+    fn will_write(&self, location: &Location) -> Result<()> {
+        match realmstore_lmdb10::sniff(location.path())? {
+            Some(FileFormat::Lmdb09) => Err(Failure::new(format!(
+                "{location} is a file of LMDB 0.9; `realmstore` writes it"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, location: &Location, writing: Writing) -> Result<LmdbBackend> {
+        let mut options = LmdbOptions::new().create(writing.create);
+        if let Some(limit) = writing.size_limit {
+            options = options.size_limit(usize::try_from(limit).unwrap_or(usize::MAX));
+        }
+        Ok(options.open(location.path())?)
+    }
+}
+
+fn is_lmdb(location: &Location) -> bool {
+    matches!(location.engine(), Engine::Lmdb | Engine::Lmdb10)
+}
+
+/// Reads a store of another engine, which `realmstore` copies to LMDB first.
+fn read_through_a_copy(location: &Location) -> Result<PagesBackend> {
+    let failed = |what: &str, error| Failure::Other(what.to_owned(), Some(error));
+    let directory = tempfile::tempdir()
+        .map_err(|error| failed("no temporary directory can be made for a copy", error))?;
+    let copy = Location::new(Engine::Lmdb, directory.path().join("copy"));
+    let realmstore = env::current_exe()
+        .map_err(|error| failed("cannot tell where it is installed", error))?
+        .with_file_name(format!("realmstore{}", env::consts::EXE_SUFFIX));
+    let status = Command::new(&realmstore)
+        .args(["copy".to_owned(), location.to_string(), copy.to_string()])
+        .stdout(Stdio::null())
+        .status()
+        .map_err(|error| {
+            failed(
+                &format!("{} cannot be started", realmstore.display()),
+                error,
+            )
+        })?;
+    if !status.success() {
+        return Err(Failure::new(format!("{location} cannot be copied")));
+    }
+    // Open, it needs no name.
+    Ok(PagesBackend::open(copy.path())?)
+}

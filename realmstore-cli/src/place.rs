@@ -1,0 +1,157 @@
+//! Making a store beside the place where it will stand, so that what stands
+//! there is always a whole one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use realmstore_core::{Engine, Location, Timestamp};
+use tempfile::TempDir;
+
+use crate::failure::{Failure, Result};
+
+/// A store in the making, in a directory beside its place. Dropped, it goes
+/// without a trace.
+pub(crate) struct NewStore<'l> {
+    location: &'l Location,
+    workplace: TempDir,
+}
+
+impl<'l> NewStore<'l> {
+    /// Begins a store for a location. `making` says what is going on, in the
+    /// name of the directory that a killed process leaves.
+    pub(crate) fn at(location: &'l Location, making: &str) -> Result<Self> {
+        let path = location.path();
+        if path.file_name().is_some_and(|name| name == "data.mdb") {
+            return Err(Failure::new(format!(
+                "{} names the file of a store; a new one needs the name of a directory",
+                path.display()
+            )));
+        }
+        let beside = parent(path);
+        fs::create_dir_all(beside).map_err(|error| failure(beside, "cannot be made", error))?;
+        let name = path.file_name().unwrap_or_default();
+        let workplace = tempfile::Builder::new()
+            .prefix(&format!(".{}.{making}.", name.to_string_lossy()))
+            .tempdir_in(beside)
+            .map_err(|error| failure(beside, "does not take a new directory", error))?;
+        Ok(Self {
+            location,
+            workplace,
+        })
+    }
+
+    /// Where the store is while it is being made.
+    pub(crate) fn unfinished(&self) -> Location {
+        Location::new(self.location.engine(), self.workplace.path().join("store"))
+    }
+
+    /// Puts the finished store in its place, where there must be nothing. It
+    /// then belongs to whom its directory belongs to.
+    pub(crate) fn put_in_place(self) -> Result<()> {
+        self.put(parent(self.location.path()))
+    }
+
+    /// Puts the finished store in its place. What stands there is moved aside,
+    /// and its owner owns the new one; returns where it went.
+    pub(crate) fn replace(self) -> Result<PathBuf> {
+        let place = self.location.path();
+        let mut name = place.file_name().unwrap_or_default().to_owned();
+        // No character that a file system or a location would take amiss.
+        name.push(format!(".replaced-{}", Timestamp::now().as_nanos()));
+        let aside = place.with_file_name(name);
+        fs::rename(place, &aside)
+            .map_err(|error| failure(place, "cannot be moved aside", error))?;
+        match self.put(&aside) {
+            Ok(()) => Ok(aside),
+            Err(error) => {
+                // Whatever happened, there should be a store where there was one.
+                let _ = fs::rename(&aside, place);
+                Err(error)
+            }
+        }
+    }
+
+    fn put(&self, owned_like: &Path) -> Result<()> {
+        let (unfinished, place) = (self.unfinished(), self.location.path());
+        give_to_owner_of(owned_like, unfinished.path())
+            .map_err(|error| failure(place, "cannot be given to its owner", error))?;
+        // An empty directory may stand in the way; rename does not replace one everywhere.
+        let _ = fs::remove_dir(place);
+        fs::rename(unfinished.path(), place)
+            .and_then(|()| sync_directory(parent(place)))
+            .map_err(|error| failure(place, "cannot be put in place", error))
+    }
+}
+
+/// Refuses a place where something stands already.
+pub(crate) fn require_nothing_at(path: &Path) -> Result<()> {
+    match fs::read_dir(path).map(Iterator::count) {
+        Ok(0) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(_) => Err(Failure::new(format!(
+            "{} is not empty; nothing that exists is overwritten",
+            path.display()
+        ))),
+        Err(error) => Err(failure(path, "cannot be looked into", error)),
+    }
+}
+
+/// Refuses a store that ends with the command.
+pub(crate) fn require_lasting(locations: [&Location; 2]) -> Result<()> {
+    match locations
+        .into_iter()
+        .find(|location| location.engine() == Engine::Memory)
+    {
+        Some(location) => Err(Failure::new(format!(
+            "{location} ends with this command; it takes two stores that stay"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Puts a directory's entries on disk, where a directory can be opened for that.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        fs::File::open(path)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// What root makes in somebody's directory must be of use to its owner: a
+/// router does not run as root.
+#[cfg(unix)]
+fn give_to_owner_of(like: &Path, tree: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, lchown};
+
+    let (wanted, found) = (fs::metadata(like)?, fs::symlink_metadata(tree)?);
+    if (wanted.uid(), wanted.gid()) != (found.uid(), found.gid()) {
+        match lchown(tree, Some(wanted.uid()), Some(wanted.gid())) {
+            // Only root may give files away; with anybody else they stay.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            given => given?,
+        }
+    }
+    if found.is_dir() {
+        for entry in fs::read_dir(tree)? {
+            give_to_owner_of(like, &entry?.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn give_to_owner_of(_like: &Path, _tree: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+fn failure(path: &Path, what: &str, error: io::Error) -> Failure {
+    Failure::Other(format!("{} {what}", path.display()), Some(error))
+}

@@ -1,0 +1,311 @@
+//! `tail`: records as they are committed.
+//!
+//! Nothing in a store says what is new in it: publications and sessions have
+//! random keys, and the clocks of routers jump. So the keys that were there
+//! are kept, and compared with those that are there once somebody has
+//! committed. That is exact, takes no index, and never holds a snapshot of a
+//! running router for longer than one look at the keys.
+
+use std::ops::Bound;
+use std::thread;
+use std::time::Duration;
+
+use realmstore_core::directory::Directory;
+use realmstore_core::key::prefix_end;
+use realmstore_core::store::CROSSBAR_EVENTS_OID;
+use realmstore_core::table::Slot;
+use realmstore_core::{
+    Backend, ErrorKind, Event, Location, Order, Publication, ReadTxn, RealmStore, Scan, Session,
+    Timestamp,
+};
+
+use crate::engines::Engines;
+use crate::export;
+use crate::failure::Result;
+use crate::json::ToJson;
+use crate::lists::arguments;
+use crate::output::Output;
+use crate::rows::{self, Found, Stored};
+use crate::table::{excerpt, optional, text};
+
+/// How often the store is looked at. Crossbar.io commits every 200 ms.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often it is where only a walk over all keys tells whether there was a commit.
+const INTERVAL_WITHOUT_NUMBERS: Duration = Duration::from_secs(2);
+
+/// Prints what is committed from now on, or what is there from a time on and
+/// then what follows. Ends when it is stopped.
+pub(crate) fn run<E: Engines>(
+    engines: &E,
+    location: &Location,
+    from_time: Option<Timestamp>,
+    json: bool,
+    output: &mut Output,
+) -> Result<()> {
+    let store = RealmStore::attach(engines.read(location)?)?;
+    let txn = store.begin_read()?;
+    let mut seen = Seen::of(&store, &txn)?;
+    let mut last = txn.commit_number();
+    if let Some(from) = from_time {
+        for news in seen.news_since(&Seen::default(), &store, &txn, from)? {
+            news.print(json, output)?;
+        }
+    }
+    drop(txn);
+    drop(store);
+    output.flush()?;
+    loop {
+        thread::sleep(match last {
+            Some(_) => INTERVAL,
+            None => INTERVAL_WITHOUT_NUMBERS,
+        });
+        let looked = match look(engines.read_in_place(location)?, last, &seen) {
+            // Commits come faster than all keys can be walked in place.
+            Err(failure) if failure.is(ErrorKind::Conflict) => {
+                look(engines.read(location)?, last, &seen)?
+            }
+            looked => looked?,
+        };
+        let Some(look) = looked else { continue };
+        // Printing may take as long as whoever reads along likes: the snapshot has ended.
+        for news in look.news {
+            news.print(json, output)?;
+        }
+        output.flush()?;
+        (seen, last) = (look.seen, look.number);
+    }
+}
+
+/// What a look at the store found.
+struct Look {
+    number: Option<u64>,
+    seen: Seen,
+    news: Vec<News>,
+}
+
+/// Looks at the store, if there was a commit after the one numbered `last`.
+fn look<B: Backend>(db: B, last: Option<u64>, before: &Seen) -> Result<Option<Look>> {
+    let store = RealmStore::attach(db)?;
+    let txn = store.begin_read()?;
+    let number = txn.commit_number();
+    if number.is_some() && number == last {
+        return Ok(None);
+    }
+    let seen = Seen::of(&store, &txn)?;
+    let news = seen.news_since(before, &store, &txn, Timestamp::default())?;
+    Ok(Some(Look { number, seen, news }))
+}
+
+/// The keys that a look found, in order.
+#[derive(Default)]
+struct Seen {
+    /// The OID, and when the session left: then it keeps its key.
+    sessions: Vec<[u8; 24]>,
+    publications: Vec<[u8; 8]>,
+    events: Vec<[u8; 32]>,
+    foreign_slot: Option<Slot>,
+    foreign_events: Vec<[u8; 16]>,
+}
+
+impl Seen {
+    fn of<B: Backend, X: ReadTxn>(store: &RealmStore<B>, txn: &X) -> Result<Self> {
+        let foreign_slot = Directory::read(txn)?.slot(CROSSBAR_EVENTS_OID);
+        Ok(Self {
+            sessions: keys(txn, store.sessions().slot(), |key, value| {
+                let left_at = rows::read::<Session>(key, value).record.left_at;
+                let left_at = left_at.unwrap_or_default().as_nanos().to_be_bytes();
+                [key, &left_at].concat().try_into().ok()
+            })?,
+            publications: keys(txn, store.publications().slot(), |key, _| {
+                key.try_into().ok()
+            })?,
+            events: keys(txn, store.events().slot(), |key, _| key.try_into().ok())?,
+            foreign_slot,
+            foreign_events: keys(txn, foreign_slot, |key, _| key.try_into().ok())?,
+        })
+    }
+
+    /// The records that are here and were not there before, by time, of a time on.
+    fn news_since<B: Backend, X: ReadTxn>(
+        &self,
+        before: &Self,
+        store: &RealmStore<B>,
+        txn: &X,
+        from: Timestamp,
+    ) -> Result<Vec<News>> {
+        let mut all = Vec::new();
+        let mut note = |news: Option<News>| all.extend(news.filter(|news| news.time() >= from));
+        for key in added(&before.sessions, &self.sessions) {
+            let (oid, _) = key.split_at(16);
+            note(get(txn, store.sessions().slot(), oid)?.map(News::Session));
+        }
+        for key in added(&before.publications, &self.publications) {
+            note(get(txn, store.publications().slot(), key)?.map(News::Publication));
+        }
+        for key in added(&before.events, &self.events) {
+            if !before.has_foreign(key) {
+                note(get(txn, store.events().slot(), key)?.map(News::Event));
+            }
+        }
+        for key in added(&before.foreign_events, &self.foreign_events) {
+            note(get(txn, self.foreign_slot, key)?.map(News::Event));
+        }
+        all.sort_by_key(News::time);
+        Ok(all)
+    }
+
+    /// Whether an event of ours was one of Crossbar.io's, and has been adopted.
+    fn has_foreign(&self, key: &[u8; 32]) -> bool {
+        let [
+            s0,
+            s1,
+            s2,
+            s3,
+            s4,
+            s5,
+            s6,
+            s7,
+            t0,
+            t1,
+            t2,
+            t3,
+            t4,
+            t5,
+            t6,
+            t7,
+            ..,
+        ] = *key;
+        let foreign = [
+            s0, s1, s2, s3, s4, s5, s6, s7, t7, t6, t5, t4, t3, t2, t1, t0,
+        ];
+        self.foreign_events.binary_search(&foreign).is_ok()
+    }
+}
+
+/// What is kept of each record of a table. A record under a key that is none
+/// cannot be followed; `verify` names it.
+fn keys<X: ReadTxn, const N: usize>(
+    txn: &X,
+    slot: Option<Slot>,
+    kept: impl Fn(&[u8], &[u8]) -> Option<[u8; N]>,
+) -> Result<Vec<[u8; N]>> {
+    let Some(prefix) = slot.map(Slot::to_be_bytes) else {
+        return Ok(Vec::new());
+    };
+    let end = prefix_end(&prefix);
+    let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut scan = txn.scan((Bound::Included(&prefix), end), Order::Ascending)?;
+    let mut keys = Vec::new();
+    while let Some((key, value)) = scan.next()? {
+        keys.extend(kept(key.get(prefix.len()..).unwrap_or_default(), value));
+    }
+    Ok(keys)
+}
+
+/// What is among the keys now and was not before. Both are in order.
+fn added<'k, const N: usize>(
+    before: &'k [[u8; N]],
+    now: &'k [[u8; N]],
+) -> impl Iterator<Item = &'k [u8; N]> {
+    let mut before = before.iter().peekable();
+    now.iter().filter(move |key| {
+        while before.next_if(|old| old < key).is_some() {}
+        before.next_if_eq(key).is_none()
+    })
+}
+
+fn get<R: Stored, X: ReadTxn>(txn: &X, slot: Option<Slot>, key: &[u8]) -> Result<Option<Found<R>>> {
+    let value = txn.get(&rows::full_key(slot.unwrap_or_default(), key))?;
+    Ok(value.map(|value| rows::read(key, value.as_ref())))
+}
+
+/// A record that is new, or a session that has left.
+enum News {
+    Session(Found<Session>),
+    Publication(Found<Publication>),
+    Event(Found<Event>),
+}
+
+impl News {
+    fn time(&self) -> Timestamp {
+        match self {
+            Self::Session(found) => found
+                .record
+                .left_at
+                .or(found.record.joined_at)
+                .unwrap_or_default(),
+            Self::Publication(found) => found.record.timestamp,
+            Self::Event(found) => found.record.timestamp,
+        }
+    }
+
+    fn print(&self, json: bool, output: &mut Output) -> Result<()> {
+        if json {
+            return match self {
+                Self::Session(found) => export::print(output, found),
+                Self::Publication(found) => export::print(output, found),
+                Self::Event(found) => export::print(output, found),
+            };
+        }
+        let time = self.time();
+        match self {
+            Self::Session(found) => {
+                found.warn_of_damage();
+                let session = &found.record;
+                output.line(format_args!(
+                    "{time}  {}  session {}, authid {}, authrole {}",
+                    if session.left_at.is_some() {
+                        "left      "
+                    } else {
+                        "joined    "
+                    },
+                    session.session,
+                    optional(session.authid.as_ref()),
+                    optional(session.authrole.as_ref())
+                ))
+            }
+            Self::Publication(found) => {
+                found.warn_of_damage();
+                let publication = &found.record;
+                output.line(format_args!(
+                    "{time}  published   {} to {} {}",
+                    publication.publication,
+                    text(&publication.topic),
+                    excerpt(arguments(&publication.to_json()))
+                ))
+            }
+            Self::Event(found) => {
+                found.warn_of_damage();
+                let event = &found.record;
+                output.line(format_args!(
+                    "{time}  dispatched  {} to session {} under subscription {}",
+                    event.publication,
+                    optional(event.receiver),
+                    event.subscription
+                ))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_new_is_found_wherever_it_stands() {
+        let keys = |keys: &[u8]| keys.iter().map(|&key| [key]).collect::<Vec<_>>();
+        for (before, now, new) in [
+            (&[][..], &[][..], &[][..]),
+            (&[], &[1, 2], &[1, 2]),
+            (&[1, 2], &[1, 2], &[]),
+            (&[1, 2], &[], &[]),
+            (&[2, 5, 9], &[1, 2, 3, 9, 10], &[1, 3, 10]),
+        ] {
+            let (before, now) = (keys(before), keys(now));
+            let found: Vec<_> = added(&before, &now).copied().collect();
+            assert_eq!(found, keys(new));
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Stores that are written to while the tool reads them, backups of them, and
+//! both formats of LMDB.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use common::{
+    SUBSCRIPTION, clean_lines, copy_of_recording, lines, realmstore, run_on, stderr, text,
+};
+use realmstore::lmdb::{FileFormat, LmdbBackend, sniff};
+use realmstore::{
+    Event, Publication, PublicationId, RealmStore, Session, SessionId, SubscriptionId, Timestamp,
+    Uuid, WriteTxn,
+};
+use serde_json::Value;
+
+type Store = RealmStore<LmdbBackend>;
+
+fn open(directory: &Path) -> Store {
+    RealmStore::attach(LmdbBackend::open(directory).unwrap()).unwrap()
+}
+
+/// Commits publication `number`, and its event.
+fn publish(store: &Store, number: u64) {
+    let id = PublicationId::new(number).unwrap();
+    let time = Timestamp::from_nanos(1_795_332_000_000_000_000 + number);
+    let mut txn = store.begin_write().unwrap();
+    store
+        .store_publication(&mut txn, &Publication::new(id, time, "com.example.a"))
+        .unwrap();
+    let event = Event::new(SubscriptionId::new(7).unwrap(), time, id);
+    store.store_events(&mut txn, [&event]).unwrap();
+    txn.commit().unwrap();
+}
+
+fn session() -> Session {
+    Session {
+        oid: Uuid::from_u128(5),
+        session: SessionId::new(99).unwrap(),
+        joined_at: Some(Timestamp::from_nanos(1_795_332_000_000_000_000)),
+        authid: Some("joe".to_owned()),
+        realm: Some("realm1".to_owned()),
+        ..Session::default()
+    }
+}
+
+/// The tool following a store, until this is dropped.
+struct Tail {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Tail {
+    fn start(store: &Path, arguments: &[&str]) -> Self {
+        let all = [&["tail", store.to_str().unwrap()], arguments].concat();
+        let mut child = realmstore(&all).stdout(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn(move || {
+            for line in output.lines() {
+                if sender.send(line.unwrap()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn next(&self) -> String {
+        self.lines
+            .recv_timeout(Duration::from_secs(20))
+            .expect("a line within 20 s")
+    }
+
+    fn next_json(&self) -> Value {
+        serde_json::from_str(&self.next()).unwrap()
+    }
+
+    /// That there is nothing more, for longer than the tool takes for two looks.
+    fn assert_quiet(&self) {
+        if let Ok(line) = self.lines.recv_timeout(Duration::from_millis(700)) {
+            panic!("{line}");
+        }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn what_is_committed_is_followed_each_record_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    publish(&store, 1);
+    // A time that all is later than tells when the tool is ready.
+    let tail = Tail::start(
+        directory.path(),
+        &["--json", "--from-time", "1971-01-01T00:00:00Z"],
+    );
+    assert_eq!(tail.next_json()["record"]["publication"], 1);
+    assert_eq!(tail.next_json()["table"], "events");
+
+    for number in 2..=20 {
+        publish(&store, number);
+        for table in ["publications", "events"] {
+            let line = tail.next_json();
+            assert_eq!(line["table"], table);
+            assert_eq!(line["record"]["publication"], number);
+        }
+    }
+    tail.assert_quiet();
+
+    let mut txn = store.begin_write().unwrap();
+    store.session_joined(&mut txn, &session()).unwrap();
+    txn.commit().unwrap();
+    let joined = tail.next_json();
+    assert_eq!(joined["table"], "sessions");
+    assert_eq!(joined["record"]["left_at"], Value::Null);
+    let mut txn = store.begin_write().unwrap();
+    store
+        .session_left(
+            &mut txn,
+            SessionId::new(99).unwrap(),
+            Timestamp::from_nanos(1_795_332_000_000_000_500),
+        )
+        .unwrap();
+    txn.commit().unwrap();
+    assert_eq!(
+        tail.next_json()["record"]["left_at"],
+        "2026-11-22T07:20:00.000000500Z"
+    );
+    tail.assert_quiet();
+}
+
+#[test]
+fn nothing_that_was_there_before_is_followed() {
+    let recording = copy_of_recording();
+    let tail = Tail::start(recording.path(), &[]);
+    // It has begun when it has printed something, and for that somebody must commit.
+    let store = open(recording.path());
+    let found = (1..).find_map(|number| {
+        publish(&store, number);
+        tail.lines.recv_timeout(Duration::from_millis(300)).ok()
+    });
+    let first = found.unwrap();
+    assert!(first.contains("published"), "{first}");
+    assert!(first.contains("com.example.a"), "{first}");
+}
+
+#[test]
+fn events_that_are_adopted_are_not_new() {
+    let recording = copy_of_recording();
+    let all = lines(&run_on(recording.path(), "export", &[])).len();
+    let tail = Tail::start(
+        recording.path(),
+        &["--json", "--from-time", "1971-01-01T00:00:00Z"],
+    );
+    for _ in 0..all {
+        tail.next();
+    }
+    text(&run_on(recording.path(), "adopt", &[]));
+    tail.assert_quiet();
+}
+
+#[test]
+fn reading_leaves_no_trace_beside_the_file() {
+    let recording = copy_of_recording();
+    let before = fs::read(recording.path().join("data.mdb")).unwrap();
+    for (command, arguments) in [
+        ("info", &[][..]),
+        ("export", &[]),
+        ("history", &[SUBSCRIPTION]),
+        ("subscriptions", &[]),
+    ] {
+        text(&run_on(recording.path(), command, arguments));
+    }
+    assert_eq!(names(recording.path()), ["data.mdb"]);
+    assert_eq!(fs::read(recording.path().join("data.mdb")).unwrap(), before);
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_backup_of_a_store_that_is_being_written_has_whole_commits() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let store = open(&path);
+    publish(&store, 1);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 2.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                publish(&store, number);
+                // As Crossbar.io does, but ten times as often.
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        for number in 0..5 {
+            let backup = directory.path().join(format!("backup{number}"));
+            let output = run_on(&path, "backup", &[backup.to_str().unwrap()]);
+            assert!(text(&output).contains("commit"), "{}", text(&output));
+            let records = clean_lines(&run_on(&backup, "export", &[]));
+            let count = |table: &str| {
+                records
+                    .iter()
+                    .filter(|record| record["table"] == table)
+                    .count()
+            };
+            assert!(count("publications") > 0);
+            assert_eq!(count("publications"), count("events"));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_restored_store_is_what_it_was_and_what_stood_there_is_kept() {
+    let recording = copy_of_recording();
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    text(&run_on(recording.path(), "backup", &[&place("backup")]));
+    let expected = clean_lines(&run_on(recording.path(), "export", &[]));
+
+    text(&run_on(
+        Path::new(&place("backup")),
+        "restore",
+        &[&place("store")],
+    ));
+    let refused = run_on(Path::new(&place("backup")), "restore", &[&place("store")]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        stderr(&refused).contains("is not empty"),
+        "{}",
+        stderr(&refused)
+    );
+
+    let store = open(Path::new(&place("store")));
+    publish(&store, 1);
+    let held = run_on(
+        Path::new(&place("backup")),
+        "restore",
+        &[&place("store"), "--replace"],
+    );
+    assert_eq!(held.status.code(), Some(2));
+    let pid = std::process::id().to_string();
+    assert!(stderr(&held).contains(&pid), "{}", stderr(&held));
+    drop(store);
+
+    text(&run_on(
+        Path::new(&place("backup")),
+        "restore",
+        &[&place("store"), "--replace"],
+    ));
+    assert_eq!(
+        clean_lines(&run_on(Path::new(&place("store")), "export", &[])),
+        expected
+    );
+    let aside = names(directory.path())
+        .into_iter()
+        .find(|name| name.starts_with("store.replaced-"))
+        .unwrap();
+    let replaced = clean_lines(&run_on(&directory.path().join(aside), "export", &[]));
+    assert_eq!(replaced.len(), expected.len() + 2);
+}
+
+#[test]
+fn a_store_goes_from_one_format_of_lmdb_to_the_other_and_back() {
+    let recording = copy_of_recording();
+    let directory = tempfile::tempdir().unwrap();
+    let (newer, older) = (
+        directory.path().join("newer"),
+        directory.path().join("older"),
+    );
+    let from = format!("lmdb:{}", recording.path().display());
+    let over = format!("lmdb10:{}", newer.display());
+    text(&realmstore(&["copy", &from, &over]).output().unwrap());
+    assert_eq!(sniff(&newer).unwrap(), Some(FileFormat::Lmdb10));
+    let back = format!("lmdb:{}", older.display());
+    text(
+        &realmstore(&["copy", newer.to_str().unwrap(), &back])
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(sniff(&older).unwrap(), Some(FileFormat::Lmdb09));
+
+    for (command, arguments) in [
+        ("export", &[][..]),
+        ("subscriptions", &["--json"]),
+        ("history", &[SUBSCRIPTION, "--json", "--reverse"]),
+    ] {
+        let expected = clean_lines(&run_on(recording.path(), command, arguments));
+        for copy in [&newer, &older] {
+            assert_eq!(clean_lines(&run_on(copy, command, arguments)), expected);
+        }
+    }
+}
+
+#[test]
+fn every_command_that_writes_takes_a_file_of_lmdb_1_0() {
+    let recording = copy_of_recording();
+    let directory = tempfile::tempdir().unwrap();
+    let newer = directory.path().join("newer");
+    let over = format!("lmdb10:{}", newer.display());
+    text(
+        &realmstore(&["copy", recording.path().to_str().unwrap(), &over])
+            .output()
+            .unwrap(),
+    );
+    let before = clean_lines(&run_on(&newer, "export", &[]));
+    assert!(text(&run_on(&newer, "adopt", &[])).contains("events moved"));
+    assert_eq!(clean_lines(&run_on(&newer, "export", &[])), before);
+    let limited = run_on(&newer, "adopt", &["--size-limit", "128MiB"]);
+    assert!(text(&limited).contains("No events"), "{}", text(&limited));
+    let too_small = run_on(&newer, "adopt", &["--size-limit", "4KiB"]);
+    assert_eq!(too_small.status.code(), Some(2));
+
+    let demo = format!("lmdb10:{}", directory.path().join("demo").display());
+    text(&realmstore(&["demo", &demo]).output().unwrap());
+    assert_eq!(
+        sniff(&directory.path().join("demo")).unwrap(),
+        Some(FileFormat::Lmdb10)
+    );
+    assert_eq!(
+        clean_lines(&realmstore(&["export", &demo]).output().unwrap()).len(),
+        before.len()
+    );
+}
