@@ -1,7 +1,5 @@
 //! Beside the real cfxdb, the Python library by which Crossbar.io keeps its
 //! realm stores: each opens, reads and writes what the other wrote.
-//!
-//! The tests install it themselves, from PyPI into the target directory.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -10,63 +8,16 @@ mod common;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
 
-use common::as_cfxdb::{assert_same, expected, exported};
-use common::{lines, run_on, stderr};
+use common::as_cfxdb::{assert_same, expected, exported, records};
+use common::python::{lmdb_of, peer};
+use common::{clean_lines, lines, run_on, stderr, text};
 use realmstore::cbor::{Cbor, Value as CborValue};
 use realmstore::{
     EncAlgo, EncSerializer, Event, Publication, PublicationId, RealmStore, Session, SessionId,
     SubscriptionId, Timestamp, Uuid, WriteTxn,
 };
 use serde_json::{Value, json};
-
-/// The Python that has cfxdb.
-fn python() -> &'static Path {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cfxdb");
-        let python = venv.join("bin/python");
-        if !python.exists() {
-            succeed(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-        }
-        let requirements =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cfxdb/requirements.txt");
-        succeed(
-            Command::new(&python)
-                .args([
-                    "-m",
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--disable-pip-version-check",
-                    "-r",
-                ])
-                .arg(requirements),
-        );
-        python
-    })
-}
-
-fn succeed(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| {
-        panic!("{command:?}: {error} (Debian: apt-get install python3-venv)")
-    });
-    assert!(output.status.success(), "{command:?}: {}", stderr(&output));
-    output
-}
-
-fn peer(command: &str, store: &Path, arguments: &[&str]) -> Output {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cfxdb/peer.py");
-    succeed(
-        Command::new(python())
-            .arg(script)
-            .arg(command)
-            .arg(store)
-            .args(arguments),
-    )
-}
 
 /// What cfxdb reads.
 fn dump(store: &Path) -> Value {
@@ -347,5 +298,93 @@ fn a_store_of_cfxdb_that_we_wrote_to_still_opens_there() {
             .filter(|session| session["authid"] == authid.as_str())
             .count();
         assert_eq!(found.count(), wanted, "{authid}");
+    }
+}
+
+#[test]
+fn what_was_exported_edited_and_imported_is_read_by_cfxdb_in_both_formats() {
+    for lmdb in ["0.9", "1.0"] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = path_in(&directory);
+        peer("make", &store, &["21", "--lmdb", lmdb]);
+        assert_eq!(lmdb_of(&store), lmdb);
+        let [_, _, first_events] = expected(&dump(&store));
+        let mut wanted = lines(&run_on(&store, "export", &[]));
+
+        // One session leaves, another one joins, and publishes what a third one gets.
+        let leaving = wanted
+            .iter_mut()
+            .find(|line| line["table"] == "sessions" && line["record"]["left_at"].is_null())
+            .unwrap();
+        leaving["record"]["left_at"] = json!("2030-01-02T03:04:05.000000006Z");
+        let leaving = leaving.clone();
+        let mut joining = leaving.clone();
+        joining["record"]["oid"] = json!("6d4ad0a6-2b0e-4d31-9a2c-3c3f65a1a9a1");
+        joining["record"]["session"] = json!(9_007_199_254_740_992_u64);
+        joining["record"]["joined_at"] = json!("2030-01-02T03:04:05.000000007Z");
+        joining["record"].as_object_mut().unwrap().remove("left_at");
+        let publication = json!({"table": "publications", "record": {
+            "timestamp": "2030-01-02T03:04:05.000000008Z", "publication": 4711, "publisher": 9_007_199_254_740_992_u64,
+            "topic": "com.example.imported", "args": ["\u{0}AP8=", {"list": [1, -2, 0.5, null]}],
+            "exclude": [1, 2, 3], "eligible_authrole": ["frontend"],
+        }});
+        let event = json!({"table": "events", "record": {
+            "timestamp": "2030-01-02T03:04:05.000000009Z", "subscription": 7, "publication": 4711, "receiver": 8,
+        }});
+        let written = [leaving, joining, publication, event];
+        let file = directory.path().join("edited.jsonl");
+        std::fs::write(
+            &file,
+            written.each_ref().map(|line| format!("{line}\n")).concat(),
+        )
+        .unwrap();
+        text(&run_on(
+            &store,
+            "import",
+            &[file.to_str().unwrap(), "--replace"],
+        ));
+        wanted.extend(written.into_iter().skip(1));
+
+        // All of it is in our answers, and cfxdb reads all of it but the event, which is in our own table.
+        let wanted = records(wanted);
+        assert_same(&exported(&store), &wanted);
+        assert_eq!(lmdb_of(&store), lmdb);
+        let read = dump(&store);
+        let [read_sessions, read_publications, read_events] = expected(&read);
+        assert_same(&wanted[..2], &[read_sessions, read_publications]);
+        assert_eq!(index_rows(&read), index_rows_of(&read));
+        assert_eq!(index_rows(&read).len(), 41);
+        assert!(
+            read_events
+                .iter()
+                .all(|(key, event)| first_events.get(key) == Some(event))
+        );
+        let rows = clean_lines(&run_on(&store, "history", &["7", "--json"]));
+        assert_eq!(rows.len(), 1);
+        assert_eq!(
+            rows[0]["args"],
+            json!(["\u{0}AP8=", {"list": [1, -2, 0.5, null]}])
+        );
+
+        // cfxdb writes on, knowing nothing of our tables, and both are in our answers.
+        peer("add", &store, &["22"]);
+        assert_eq!(lmdb_of(&store), lmdb);
+        let read = dump(&store);
+        let [read_sessions, read_publications, read_events] = expected(&read);
+        let [sessions, publications, events] = exported(&store);
+        assert_eq!(
+            (sessions.len(), publications.len()),
+            (40 + 1 + 40, 100 + 1 + 100)
+        );
+        assert_same(
+            &[sessions, publications],
+            &[read_sessions, read_publications],
+        );
+        assert_eq!(index_rows(&read), index_rows_of(&read));
+        let [_, _, mut all_events] = wanted;
+        let before = all_events.len();
+        all_events.extend(read_events);
+        assert!(all_events.len() > before);
+        assert_same(&[events], &[all_events]);
     }
 }

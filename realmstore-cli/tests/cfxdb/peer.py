@@ -1,10 +1,14 @@
 """The peer of the interoperability tests: cfxdb makes, extends and dumps a realm store.
 
-    peer.py make PATH SEED      a new store in the LMDB 0.9 format
-    peer.py add PATH SEED       more records into a store that exists
-    peer.py dump PATH           what cfxdb reads, as JSON
+    peer.py empty PATH [--lmdb FORMAT]          a new database without a table
+    peer.py make PATH SEED [--lmdb FORMAT]      a new store with records
+    peer.py add PATH SEED                       more records into a store that exists
+    peer.py dump PATH                           what cfxdb reads, as JSON
+
+FORMAT is that of LMDB, 0.9 (the default here) or 1.0.
 """
 
+import argparse
 import json
 import random
 import sys
@@ -172,17 +176,19 @@ def dump(path):
 
 
 def main():
-    command, path = sys.argv[1:3]
-    if command == "make":
-        with connect(path, lib_version="0.9") as db:
-            fill(db, int(sys.argv[3]))
-    elif command == "add":
-        with connect(path) as db:
-            fill(db, int(sys.argv[3]))
-    elif command == "dump":
-        dump(path)
-    else:
-        sys.exit(__doc__)
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("command", choices=["empty", "make", "add", "dump"])
+    parser.add_argument("path")
+    parser.add_argument("seed", type=int, nargs="?")
+    parser.add_argument("--lmdb", choices=["0.9", "1.0"], default="0.9")
+    arguments = parser.parse_args()
+    if arguments.command == "dump":
+        dump(arguments.path)
+        return
+    options = {} if arguments.command == "add" else {"lib_version": arguments.lmdb}
+    with connect(arguments.path, **options) as db:
+        if arguments.command != "empty":
+            fill(db, arguments.seed)
 
 
 main()

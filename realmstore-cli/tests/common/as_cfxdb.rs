@@ -60,7 +60,7 @@ fn record_as_expected(record: &Value) -> Value {
 }
 
 /// Without the fields that cfxdb cannot tell from unset ones.
-fn normalised(record: &Value) -> Value {
+pub fn normalised(record: &Value) -> Value {
     let nothing = [
         json!(null),
         json!(0),
@@ -101,8 +101,13 @@ pub fn expected(expected: &Value) -> [Records; 3] {
 
 /// What the tool exports, in the same form.
 pub fn exported(store: &Path) -> [Records; 3] {
+    records(lines(&run_on(store, "export", &[])))
+}
+
+/// Exported lines in the same form.
+pub fn records(lines: impl IntoIterator<Item = Value>) -> [Records; 3] {
     let mut tables = [Records::new(), Records::new(), Records::new()];
-    for line in lines(&run_on(store, "export", &[])) {
+    for line in lines {
         let record = &line["record"];
         let converted = record_as_expected(record);
         let (table, key) = match line["table"].as_str().unwrap() {

@@ -8,6 +8,7 @@
 )]
 
 pub mod as_cfxdb;
+pub mod python;
 
 use std::fs;
 use std::path::{Path, PathBuf};
