@@ -5,6 +5,8 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use realmstore_core::{Location, SessionId, SubscriptionId, Timestamp};
 
+use crate::import::Source;
+
 /// What a script can tell from the exit code.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check found something, 2 could not do it.";
 
@@ -13,7 +15,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check found something, 2 could
 ///
 /// A STORE is named by its engine and path, such as lmdb:PATH, or by its path
 /// alone. Stores that Crossbar.io wrote are read as they are. Every command but
-/// `demo` and `adopt` opens the store read-only and changes nothing in it.
+/// `demo`, `import` and `adopt` opens the store read-only and changes nothing in it.
 #[derive(Parser)]
 #[command(name = "realmstore", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub(crate) struct Cli {
@@ -169,6 +171,38 @@ pub(crate) enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// What export wrote, or the records of another store, into a store
+    ///
+    /// FROM is a file of JSON Lines as `realmstore export` writes it, - for
+    /// standard input, or another store; STORE is made where there is none.
+    /// Indexes and history are made anew. Sessions, publications and events are
+    /// imported, tables of other programs are not: that is `copy`.
+    ///
+    /// A record that is there already is passed over, so an import may be
+    /// stopped at any time and run again. One that cannot be imported is named
+    /// on standard error with the reason, the others go on, and the exit code
+    /// is 1: a record of which the store has another one under the same key, a
+    /// line of more than 64MiB, fields that do not exist.
+    ///
+    /// A record that was exported as damaged is imported as far as it could be
+    /// read, with a warning. Nobody can tell whom a damaged publication
+    /// excluded, nor what one without a topic was: these become eligible for
+    /// nobody.
+    #[command(after_long_help = "Examples:
+  realmstore import ./my-store realm1.jsonl
+  ssh router realmstore export /var/lib/crossbar/realm1 | realmstore import sled:./my-store -
+  realmstore import ./all-realms /var/lib/crossbar/realm1")]
+    Import {
+        #[command(flatten)]
+        store: Store,
+        /// A file of JSON Lines, - for standard input, or a store: a directory, or ENGINE:PATH
+        from: Source,
+        /// Overwrite records that are there with another content
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        writing: WriteArgs,
+    },
     /// Make a store of Crossbar.io our own, so that history is read fast
     ///
     /// Moves the events that Crossbar.io wrote into a table that is in order,
@@ -248,7 +282,7 @@ pub(crate) struct Store {
 }
 
 /// How a command writes to a store that others may have open.
-#[derive(Args)]
+#[derive(Args, Clone, Copy)]
 pub(crate) struct WriteArgs {
     /// Write even while another process has the file open, and never let it
     /// outgrow SIZE: that process's memory map, such as the `maxsize` of

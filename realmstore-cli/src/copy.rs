@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use realmstore_core::store::{Copied, copy, measure};
 use realmstore_core::{Backend, Location};
 
@@ -11,6 +10,7 @@ use crate::engines::{Engines, Writing};
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::place::{NewStore, require_lasting, require_nothing_at};
+use crate::progress::Progress;
 use crate::table::{bytes, grouped};
 
 /// Copies the store at `from` to `to`, where there must be nothing yet.
@@ -52,14 +52,11 @@ pub(crate) fn copy_into<E: Engines>(
         ..Writing::default()
     };
     let destination = engines.write(&made.unfinished(), writing)?;
-    let bar = ProgressBar::new(measure(source)?.bytes).with_style(
-        ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
+    let progress = Progress::of_bytes(measure(source)?.bytes);
     let copied = copy(source, &destination, |so_far| {
-        bar.set_position(so_far.bytes);
+        progress.set(so_far.bytes);
         ControlFlow::Continue(())
     });
-    bar.finish_and_clear();
+    drop(progress);
     copied?.ok_or_else(|| Failure::new("the copy stopped"))
 }

@@ -15,12 +15,14 @@ mod export;
 mod failure;
 mod get;
 mod history;
+mod import;
 mod info;
 mod json;
 mod lists;
 mod lmdb;
 mod output;
 mod place;
+mod progress;
 mod rows;
 mod subscriptions;
 mod table;
@@ -29,7 +31,7 @@ mod tail;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use realmstore_core::{Location, Order, RealmStore};
+use realmstore_core::{ErrorKind, Location, Order, RealmStore};
 
 use crate::cli::{Cli, Command, PageArgs};
 pub use crate::engines::{Engines, Writing};
@@ -38,14 +40,28 @@ pub use crate::lmdb::read_lmdb;
 use crate::output::{Output, to_stderr};
 use crate::rows::Page;
 
+/// A command found what it was to look for.
+const FOUND: u8 = 1;
+
 /// A command could not do what it was asked for.
 const FAILED: u8 = 2;
+
+/// How a command that did its work ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// All is well.
+    Done,
+    /// Something was found that is not as it should be.
+    Found,
+}
 
 /// Does what the command line asks for.
 pub fn main<E: Engines>(engines: &E) -> ExitCode {
     let mut output = Output::new();
-    match run(engines, Cli::parse().command, &mut output).and_then(|()| output.flush()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let ended = run(engines, Cli::parse().command, &mut output);
+    match ended.and_then(|outcome| output.flush().map(|()| outcome)) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Found) => ExitCode::from(FOUND),
         // Whoever read along has seen enough.
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
@@ -57,7 +73,7 @@ pub fn main<E: Engines>(engines: &E) -> ExitCode {
     }
 }
 
-fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result<()> {
+fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result<Outcome> {
     let open = |store: &cli::Store| -> Result<RealmStore<E::Reading>> {
         Ok(RealmStore::attach(engines.read(&store.location)?)?)
     };
@@ -111,6 +127,14 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
         }
         Command::Get { store, table, key } => get::run(&open(&store)?, table, &key, output),
         Command::Export { store } => export::run(&open(&store)?, output),
+        Command::Import {
+            store,
+            from,
+            replace,
+            writing,
+        } => {
+            return import::run(engines, &store.location, &from, replace, writing, output);
+        }
         Command::Adopt { store, writing } => {
             adopt::run(&open_to_write(engines, &store.location, writing)?, output)
         }
@@ -131,7 +155,8 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
             clap_complete::generate(shell, &mut Cli::command(), "realmstore", &mut script);
             output.bytes(&script)
         }
-    }
+    }?;
+    Ok(Outcome::Done)
 }
 
 /// Opens a store that is there, to write to it.
@@ -148,6 +173,24 @@ fn open_to_write<E: Engines>(
         size_limit: writing.size_limit.map(|limit| limit.0),
     };
     Ok(RealmStore::attach(engines.write(location, writing)?)?)
+}
+
+/// Opens a store to write to it, and makes it where there is none.
+fn open_or_make<E: Engines>(
+    engines: &E,
+    location: &Location,
+    writing: cli::WriteArgs,
+) -> Result<RealmStore<E::Writing>> {
+    match open_to_write(engines, location, writing) {
+        Err(failure) if failure.is(ErrorKind::NotFound) => {
+            let writing = Writing {
+                create: true,
+                size_limit: writing.size_limit.map(|limit| limit.0),
+            };
+            Ok(RealmStore::attach(engines.write(location, writing)?)?)
+        }
+        opened => opened,
+    }
 }
 
 impl From<PageArgs> for Page {

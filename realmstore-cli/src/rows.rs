@@ -26,6 +26,10 @@ pub(crate) struct Found<R> {
     pub(crate) record: R,
     /// What is wrong with it, with the place where it stands.
     pub(crate) damage: Vec<String>,
+    /// Whether it has fields that this version does not know, and which are not in `record`.
+    pub(crate) has_unknown_fields: bool,
+    /// The number of bytes that it is stored in.
+    pub(crate) stored_bytes: usize,
 }
 
 impl<R> Found<R> {
@@ -65,6 +69,9 @@ pub(crate) trait Stored: Record + ToJson + Default {
     /// Reads what can be read.
     fn salvage(view: &Self::View<'_>) -> (Self, Vec<RecordError>);
 
+    /// Whether there are fields that this version does not know.
+    fn has_unknown_fields(view: &Self::View<'_>) -> bool;
+
     /// Sets the IDs that the record lacks to those of its key; says whether that is a key at all.
     fn complete(&mut self, key: &[u8]) -> bool;
 
@@ -77,6 +84,10 @@ impl Stored for Session {
 
     fn salvage(view: &SessionView<'_>) -> (Self, Vec<RecordError>) {
         view.salvage()
+    }
+
+    fn has_unknown_fields(view: &SessionView<'_>) -> bool {
+        view.has_unknown_fields()
     }
 
     fn complete(&mut self, key: &[u8]) -> bool {
@@ -101,6 +112,10 @@ impl Stored for Publication {
         view.salvage()
     }
 
+    fn has_unknown_fields(view: &PublicationView<'_>) -> bool {
+        view.has_unknown_fields()
+    }
+
     fn complete(&mut self, key: &[u8]) -> bool {
         let Ok(publication) = PublicationId::from_bytes(key) else {
             return false;
@@ -121,6 +136,10 @@ impl Stored for Event {
 
     fn salvage(view: &EventView<'_>) -> (Self, Vec<RecordError>) {
         view.salvage()
+    }
+
+    fn has_unknown_fields(view: &EventView<'_>) -> bool {
+        view.has_unknown_fields()
     }
 
     fn complete(&mut self, key: &[u8]) -> bool {
@@ -164,8 +183,10 @@ fn event_key(key: &[u8]) -> (EventKey, bool) {
 
 /// Reads a record as far as it can be read. `key` comes without the slot.
 pub(crate) fn read<R: Stored>(key: &[u8], value: &[u8]) -> Found<R> {
+    let mut has_unknown_fields = false;
     let (mut record, mut damage) = match R::view(value) {
         Ok(view) => {
+            has_unknown_fields = R::has_unknown_fields(&view);
             let (record, damage) = R::salvage(&view);
             (record, damage.iter().map(ToString::to_string).collect())
         }
@@ -177,7 +198,12 @@ pub(crate) fn read<R: Stored>(key: &[u8], value: &[u8]) -> Found<R> {
     for line in &mut damage {
         *line = format!("{}: {line}", place::<R>(key));
     }
-    Found { record, damage }
+    Found {
+        record,
+        damage,
+        has_unknown_fields,
+        stored_bytes: value.len(),
+    }
 }
 
 /// A table and a key, as people write them.

@@ -9,6 +9,7 @@
 
 pub mod as_cfxdb;
 pub mod python;
+pub mod every_field;
 
 use std::fs;
 use std::path::{Path, PathBuf};
