@@ -1,5 +1,7 @@
 //! The command line.
 
+#[cfg(feature = "parquet")]
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -9,6 +11,15 @@ use crate::import::Source;
 
 /// What a script can tell from the exit code.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check found something, 2 could not do it.";
+
+#[cfg(not(feature = "parquet"))]
+const EXPORT_EXAMPLES: &str =
+    "Example:\n  realmstore export /var/lib/crossbar/realm1 > realm1.jsonl";
+#[cfg(feature = "parquet")]
+const EXPORT_EXAMPLES: &str = "Examples:
+  realmstore export /var/lib/crossbar/realm1 > realm1.jsonl
+  realmstore export /var/lib/crossbar/realm1 --parquet ./realm1
+  duckdb -c \"SELECT topic, count(*) FROM './realm1/publications.parquet' GROUP BY topic\"";
 
 /// Look into the realm stores of WAMP routers: sessions, publications, events
 /// and the history of subscriptions.
@@ -139,18 +150,25 @@ pub(crate) enum Command {
         /// A publication's ID; a session's OID, or a WAMP session ID for the latest session that had it
         key: String,
     },
-    /// Everything, as JSON Lines
+    /// Everything, as JSON Lines or as Parquet
     ///
     /// One object for each record, with its table: sessions by the time of
     /// joining, publications by time, events by subscription and time. A
     /// record that is damaged comes as far as it can be read, marked as
     /// damaged, and is named on standard error.
-    #[command(
-        after_long_help = "Example:\n  realmstore export /var/lib/crossbar/realm1 > realm1.jsonl"
-    )]
+    #[command(after_long_help = EXPORT_EXAMPLES)]
     Export {
         #[command(flatten)]
         store: Store,
+        /// Write sessions.parquet, publications.parquet and events.parquet
+        /// into DIR, in place of JSON Lines to standard output
+        ///
+        /// DIR is made where there is none. Files that are there are not
+        /// overwritten, and a file is there only when it is complete. What is
+        /// unset is null; CBOR is a text of JSON, as in the JSON Lines.
+        #[cfg(feature = "parquet")]
+        #[arg(long, value_name = "DIR")]
+        parquet: Option<PathBuf>,
     },
     /// Records as they are committed, like `tail -f`
     ///

@@ -62,9 +62,7 @@ fn unpack<E: Engines>(
     let path = directory.path().join("recording");
     fs::create_dir(&path)
         .and_then(|()| fs::write(path.join("data.mdb"), RECORDING))
-        .map_err(|error| {
-            Failure::Other(format!("{} cannot be written", path.display()), Some(error))
-        })?;
+        .map_err(|error| Failure::at(&path, "cannot be written", error))?;
     let recording = engines.read(&Location::new(Engine::Lmdb, path))?;
     Ok(RealmStore::attach(recording)?)
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use realmstore_core::ErrorKind;
 
@@ -24,6 +25,11 @@ impl Failure {
     /// A failure with nothing behind it.
     pub fn new(message: impl Into<String>) -> Self {
         Self::Other(message.into(), None)
+    }
+
+    /// Something around a store failed at a path: `cannot be made`.
+    pub(crate) fn at(path: &Path, what: &str, error: io::Error) -> Self {
+        Self::Other(format!("{} {what}", path.display()), Some(error))
     }
 
     /// Whether the store failed in that way.

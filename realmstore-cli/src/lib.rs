@@ -13,6 +13,7 @@ mod demo;
 mod engines;
 mod export;
 mod failure;
+mod fields;
 mod get;
 mod history;
 mod import;
@@ -126,7 +127,12 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
             history::run(&open(&store)?, subscription, query, format.json, output)
         }
         Command::Get { store, table, key } => get::run(&open(&store)?, table, &key, output),
-        Command::Export { store } => export::run(&open(&store)?, output),
+        #[cfg(feature = "parquet")]
+        Command::Export {
+            store,
+            parquet: Some(directory),
+        } => export::parquet::run(&open(&store)?, &directory, output),
+        Command::Export { store, .. } => export::run(&open(&store)?, output),
         Command::Import {
             store,
             from,

@@ -29,12 +29,12 @@ impl<'l> NewStore<'l> {
             )));
         }
         let beside = parent(path);
-        fs::create_dir_all(beside).map_err(|error| failure(beside, "cannot be made", error))?;
+        fs::create_dir_all(beside).map_err(|error| Failure::at(beside, "cannot be made", error))?;
         let name = path.file_name().unwrap_or_default();
         let workplace = tempfile::Builder::new()
             .prefix(&format!(".{}.{making}.", name.to_string_lossy()))
             .tempdir_in(beside)
-            .map_err(|error| failure(beside, "does not take a new directory", error))?;
+            .map_err(|error| Failure::at(beside, "does not take a new directory", error))?;
         Ok(Self {
             location,
             workplace,
@@ -61,7 +61,7 @@ impl<'l> NewStore<'l> {
         name.push(format!(".replaced-{}", Timestamp::now().as_nanos()));
         let aside = place.with_file_name(name);
         fs::rename(place, &aside)
-            .map_err(|error| failure(place, "cannot be moved aside", error))?;
+            .map_err(|error| Failure::at(place, "cannot be moved aside", error))?;
         match self.put(&aside) {
             Ok(()) => Ok(aside),
             Err(error) => {
@@ -75,12 +75,12 @@ impl<'l> NewStore<'l> {
     fn put(&self, owned_like: &Path) -> Result<()> {
         let (unfinished, place) = (self.unfinished(), self.location.path());
         give_to_owner_of(owned_like, unfinished.path())
-            .map_err(|error| failure(place, "cannot be given to its owner", error))?;
+            .map_err(|error| Failure::at(place, "cannot be given to its owner", error))?;
         // An empty directory may stand in the way; rename does not replace one everywhere.
         let _ = fs::remove_dir(place);
         fs::rename(unfinished.path(), place)
             .and_then(|()| sync_directory(parent(place)))
-            .map_err(|error| failure(place, "cannot be put in place", error))
+            .map_err(|error| Failure::at(place, "cannot be put in place", error))
     }
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn require_nothing_at(path: &Path) -> Result<()> {
             "{} is not empty; nothing that exists is overwritten",
             path.display()
         ))),
-        Err(error) => Err(failure(path, "cannot be looked into", error)),
+        Err(error) => Err(Failure::at(path, "cannot be looked into", error)),
     }
 }
 
@@ -118,7 +118,7 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// Puts a directory's entries on disk, where a directory can be opened for that.
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
         fs::File::open(path)?.sync_all()?;
     }
@@ -150,8 +150,4 @@ fn give_to_owner_of(like: &Path, tree: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn give_to_owner_of(_like: &Path, _tree: &Path) -> io::Result<()> {
     Ok(())
-}
-
-fn failure(path: &Path, what: &str, error: io::Error) -> Failure {
-    Failure::Other(format!("{} {what}", path.display()), Some(error))
 }

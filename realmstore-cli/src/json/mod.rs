@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use self::cbor::{from_cbor, raw_cbor, to_cbor};
 pub(crate) use self::numbers::too_wide_integer;
+use crate::fields::for_each_record;
 
 /// A JSON object; it keeps its fields in order.
 pub(crate) type Object = serde_json::Map<String, Value>;
@@ -76,21 +77,7 @@ macro_rules! records {
     )*};
 }
 
-records! {
-    Session {
-        arealm_oid, oid, session, joined_at, left_at, node_oid, node_authid, worker_name, worker_pid, transport,
-        proxy_node_oid, proxy_node_authid, proxy_worker_name, proxy_worker_pid, proxy_transport, realm, authid,
-        authrole, authmethod, authprovider, authextra,
-    }
-    Publication {
-        timestamp, publication, publisher, topic, args, kwargs, payload, acknowledge, retain, exclude_me, exclude,
-        exclude_authid, exclude_authrole, eligible, eligible_authid, eligible_authrole, enc_algo, enc_key,
-        enc_serializer,
-    }
-    Event {
-        timestamp, subscription, publication, receiver, retained, acknowledged_delivery,
-    }
-}
+for_each_record!(records);
 
 fn take<F: Field>(fields: &mut Object, name: &str) -> Result<F, String> {
     match fields.swap_remove(name) {
@@ -251,6 +238,12 @@ impl Field for Option<Cbor> {
     fn field_from_json(value: Value) -> Result<Self, String> {
         to_cbor(value).map(Some)
     }
+}
+
+/// The JSON of a field that holds CBOR, as a text; nothing where it is unset.
+#[cfg(feature = "parquet")]
+pub(crate) fn cbor_text(cbor: &Option<Cbor>) -> Option<String> {
+    cbor.field_to_json().map(|value| value.to_string())
 }
 
 /// A byte string in WAMP's JSON convention.

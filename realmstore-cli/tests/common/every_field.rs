@@ -58,8 +58,8 @@ impl Numbers {
     /// An ID; old stores have some that WAMP does not allow.
     fn id(&mut self) -> u64 {
         match self.below(10) {
-            0 => u64::MAX - self.below(1000),
-            1 => (1 << 53) + self.below(1000),
+            0 => u64::MAX - self.below(1 << 40),
+            1 => (1 << 53) + self.below(1 << 40),
             _ => 1 + self.below(1 << 53),
         }
     }

@@ -8,8 +8,8 @@
 )]
 
 pub mod as_cfxdb;
-pub mod python;
 pub mod every_field;
+pub mod python;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,7 @@
-//! `export`: everything that a realm store holds, as JSON Lines.
+//! `export`: everything that a realm store holds, as JSON Lines or as Parquet.
+
+#[cfg(feature = "parquet")]
+pub(crate) mod parquet;
 
 use realmstore_core::{Backend, RealmStore};
 
