@@ -26,7 +26,8 @@ const EXPORT_EXAMPLES: &str = "Examples:
 ///
 /// A STORE is named by its engine and path, such as lmdb:PATH, or by its path
 /// alone. Stores that Crossbar.io wrote are read as they are. Every command but
-/// `demo`, `import` and `adopt` opens the store read-only and changes nothing in it.
+/// `demo`, `import`, `adopt`, `repair` and `restore` opens the store read-only and changes
+/// nothing in it.
 #[derive(Parser)]
 #[command(name = "realmstore", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub(crate) struct Cli {
@@ -233,6 +234,67 @@ pub(crate) enum Command {
         store: Store,
         #[command(flatten)]
         writing: WriteArgs,
+    },
+    /// What is damaged in a store
+    ///
+    /// Looks at the directory of tables, at every record and every row of an
+    /// index, both ways, and names what it finds, a finding on each line:
+    ///
+    ///   error    damage: something cannot be read, is lost, or is not found
+    ///   warning  not as it should be, but nothing is lost and no answer wrong
+    ///   remark   how things are, and may be
+    ///
+    /// A store as Crossbar.io leaves it is sound: that its events are in no
+    /// order, and that it lacks an index of ours, are remarks. Exits with 1
+    /// when there is an error. With --json the summary goes to standard error.
+    #[command(
+        verbatim_doc_comment,
+        after_long_help = "Example:\n  realmstore verify /var/lib/crossbar/realm1 --json"
+    )]
+    Verify {
+        #[command(flatten)]
+        store: Store,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Put a damaged store right, deleting nothing
+    ///
+    /// What cannot stay goes to the quarantine, a table in the same store, byte
+    /// for byte and with the reason:
+    ///
+    /// * A record that cannot be read, or that stands under another key than
+    ///   its own, is moved there.
+    /// * Of a record that can be read in part, what can be read takes its
+    ///   place. Where it is not known any more who was to receive a
+    ///   publication, that admits nobody. A record with fields that only a
+    ///   newer realmstore knows is moved whole.
+    /// * Events whose publication is lost stay; the loss is noted.
+    /// * Rows of indexes that are wrong are moved there, and those that are
+    ///   missing are made.
+    ///
+    /// What is sound is not touched. May be stopped and run again at any time.
+    /// At its end the store is verified: exits with 1 when something remains.
+    #[command(
+        verbatim_doc_comment,
+        after_long_help = "Example:\n  realmstore copy ./my-store ./my-copy && realmstore repair ./my-copy"
+    )]
+    Repair {
+        #[command(flatten)]
+        store: Store,
+        #[command(flatten)]
+        writing: WriteArgs,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// What repairs moved aside, with the reasons
+    ///
+    /// With --json, the bytes as well: keys begin with the slot of their table.
+    #[command(after_long_help = "Example:\n  realmstore quarantine ./my-store --json")]
+    Quarantine {
+        #[command(flatten)]
+        store: Store,
+        #[command(flatten)]
+        format: Format,
     },
     /// A store, byte by byte, to another place or engine
     ///

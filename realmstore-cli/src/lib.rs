@@ -14,6 +14,7 @@ mod engines;
 mod export;
 mod failure;
 mod fields;
+mod findings;
 mod get;
 mod history;
 mod import;
@@ -24,10 +25,13 @@ mod lmdb;
 mod output;
 mod place;
 mod progress;
+mod quarantine;
+mod repair;
 mod rows;
 mod subscriptions;
 mod table;
 mod tail;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -47,13 +51,18 @@ const FOUND: u8 = 1;
 /// A command could not do what it was asked for.
 const FAILED: u8 = 2;
 
-/// How a command that did its work ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+/// How a command ended that could do what it was asked for.
+pub(crate) enum Outcome {
     /// All is well.
     Done,
     /// Something was found that is not as it should be.
     Found,
+}
+
+impl From<()> for Outcome {
+    fn from((): ()) -> Self {
+        Self::Done
+    }
 }
 
 /// Does what the command line asks for.
@@ -78,7 +87,23 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
     let open = |store: &cli::Store| -> Result<RealmStore<E::Reading>> {
         Ok(RealmStore::attach(engines.read(&store.location)?)?)
     };
-    match command {
+    let done = match command {
+        Command::Verify { store, format } => {
+            return verify::run(&engines.read(&store.location)?, format.json, output);
+        }
+        Command::Repair {
+            store,
+            writing,
+            format,
+        } => {
+            engines.will_write(&store.location)?;
+            // Not attached: that would refuse what is to be repaired.
+            let db = engines.write(&store.location, writing.into())?;
+            return repair::run(&db, format.json, output);
+        }
+        Command::Quarantine { store, format } => {
+            quarantine::run(&engines.read(&store.location)?, format.json, output)
+        }
         Command::Demo { store } => demo::run(engines, store.as_ref(), output),
         Command::Info { store, format } => info::run(&open(&store)?, format.json, output),
         Command::Sessions {
@@ -161,8 +186,8 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
             clap_complete::generate(shell, &mut Cli::command(), "realmstore", &mut script);
             output.bytes(&script)
         }
-    }?;
-    Ok(Outcome::Done)
+    };
+    done.map(Outcome::from)
 }
 
 /// Opens a store that is there, to write to it.
@@ -174,11 +199,18 @@ fn open_to_write<E: Engines>(
     engines.will_write(location)?;
     // Attaching to write makes the tables of a realm store in whatever is there; this refuses what is none.
     drop(RealmStore::attach(engines.read(location)?)?);
-    let writing = Writing {
-        create: false,
-        size_limit: writing.size_limit.map(|limit| limit.0),
-    };
-    Ok(RealmStore::attach(engines.write(location, writing)?)?)
+    Ok(RealmStore::attach(
+        engines.write(location, writing.into())?,
+    )?)
+}
+
+impl From<cli::WriteArgs> for Writing {
+    fn from(writing: cli::WriteArgs) -> Self {
+        Self {
+            create: false,
+            size_limit: writing.size_limit.map(|limit| limit.0),
+        }
+    }
 }
 
 /// Opens a store to write to it, and makes it where there is none.

@@ -18,16 +18,16 @@ use crate::key::KeyBuf;
 use crate::table::{Slot, Space, Table, TableHandle};
 use crate::{Error, ErrorKind, Result};
 
-const NAME: &str = "directory";
+pub(crate) const NAME: &str = "directory";
 
-const EVERYTHING: KeyRange<'static> = (Bound::Unbounded, Bound::Unbounded);
+pub(crate) const EVERYTHING: KeyRange<'static> = (Bound::Unbounded, Bound::Unbounded);
 
-const META_OID: Uuid = Uuid::from_u128(0x5e14e80d_6cb6_45a4_9501_e76f0a21cb17);
-const META_NAME: &str = "realmstore.meta";
-const META_VERSION: u32 = 1;
+pub(crate) const META_OID: Uuid = Uuid::from_u128(0x5e14e80d_6cb6_45a4_9501_e76f0a21cb17);
+pub(crate) const META_NAME: &str = "realmstore.meta";
+pub(crate) const META_VERSION: u32 = 1;
 
 /// What begins the key of a layout's version in the meta table; the table's OID follows.
-const VERSION_KEY: u8 = 1;
+pub(crate) const VERSION_KEY: u8 = 1;
 
 /// One entry of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct DirectoryEntry {
 }
 
 impl DirectoryEntry {
-    fn read(slot: Slot, value: &[u8]) -> Self {
+    pub(crate) fn read(slot: Slot, value: &[u8]) -> Self {
         let mut entry = Self {
             slot,
             oid: None,
@@ -272,7 +272,7 @@ impl<X: WriteTxn> Slots for SlotsToMake<'_, X> {
     }
 }
 
-fn encode_entry(slot: Slot, oid: Uuid, name: &str) -> Vec<u8> {
+pub(crate) fn encode_entry(slot: Slot, oid: Uuid, name: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(128);
     let mut encoder = Encoder::new(&mut bytes);
     // Writing to memory cannot fail.
@@ -286,7 +286,7 @@ fn encode_entry(slot: Slot, oid: Uuid, name: &str) -> Vec<u8> {
     bytes
 }
 
-fn version_key(oid: Uuid, out: &mut KeyBuf) {
+pub(crate) fn version_key(oid: Uuid, out: &mut KeyBuf) {
     out.push(VERSION_KEY);
     out.extend_from_slice(oid.as_bytes());
 }
@@ -297,7 +297,7 @@ pub(crate) fn meta_space(directory: &Directory) -> Space {
 }
 
 /// Refuses a table of another version, and any when the table of versions is of another one itself.
-fn check_version<X: ReadTxn>(
+pub(crate) fn check_version<X: ReadTxn>(
     txn: &X,
     directory: &Directory,
     oid: Uuid,

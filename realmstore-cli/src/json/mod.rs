@@ -18,6 +18,7 @@ mod numbers;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use realmstore_core::cbor::Cbor;
+use realmstore_core::record::Quarantined;
 use realmstore_core::{
     EncAlgo, EncSerializer, Event, Publication, PublicationId, Session, SessionId, SubscriptionId,
     Timestamp, Uuid,
@@ -78,6 +79,9 @@ macro_rules! records {
 }
 
 for_each_record!(records);
+records! {
+    Quarantined { moved_at, table, key, value, problem, }
+}
 
 fn take<F: Field>(fields: &mut Object, name: &str) -> Result<F, String> {
     match fields.swap_remove(name) {

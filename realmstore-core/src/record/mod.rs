@@ -7,7 +7,8 @@
 //! record, or is not what it should be, is a [`RecordError`] that names it.
 //!
 //! The bytes are FlatBuffers, field for field those that Crossbar.io (cfxdb)
-//! writes; `schema/realmstore.fbs` is their schema. An unset field is absent.
+//! writes, but for [`Quarantined`], which is ours;
+//! `schema/realmstore.fbs` is their schema. An unset field is absent.
 //! Fields without which a record is nobody's (its IDs, its time) are no
 //! `Option`: they read as 0 when they are absent, as they do everywhere else
 //! in FlatBuffers.
@@ -32,6 +33,7 @@ mod event;
 mod field;
 mod flat;
 mod publication;
+mod quarantined;
 mod session;
 
 use std::cell::RefCell;
@@ -42,6 +44,7 @@ use flatbuffers::{FlatBufferBuilder, WIPOffset};
 pub use self::event::{Event, EventView};
 pub use self::field::{SessionIds, Texts};
 pub use self::publication::{EncAlgo, EncSerializer, Publication, PublicationView};
+pub use self::quarantined::{Quarantined, QuarantinedView};
 pub use self::session::{Session, SessionView};
 use crate::{Error, ErrorKind, Result};
 

@@ -17,7 +17,7 @@ use crate::{Error, Result, SubscriptionId, Timestamp};
 
 /// The OID of Crossbar.io's own table of events.
 pub const CROSSBAR_EVENTS_OID: Uuid = Uuid::from_u128(0x40a9df31_6065_496f_809f_027a1879654c);
-const NAME: &str = "cfxdb.realmstore._event.Events";
+pub(super) const NAME: &str = "cfxdb.realmstore._event.Events";
 
 /// Crossbar.io's table of events.
 #[derive(Debug, Clone, Copy)]

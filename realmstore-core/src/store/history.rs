@@ -19,11 +19,11 @@ use crate::record::EventView;
 use crate::table::{Before, Companion, Space, Table};
 use crate::{ErrorKind, PublicationId, Result, SubscriptionId, Timestamp};
 
-const HISTORY_OID: Uuid = Uuid::from_u128(0xea38fb0f_2282_41f9_b952_21875eb54712);
-const HISTORY_NAME: &str = "realmstore.history";
-const POSITIONS_OID: Uuid = Uuid::from_u128(0x59a03ad4_fe8a_4950_8928_b888f11d6886);
-const POSITIONS_NAME: &str = "realmstore.history_positions";
-const VERSION: Option<u32> = Some(1);
+pub(super) const HISTORY_OID: Uuid = Uuid::from_u128(0xea38fb0f_2282_41f9_b952_21875eb54712);
+pub(super) const HISTORY_NAME: &str = "realmstore.history";
+pub(super) const POSITIONS_OID: Uuid = Uuid::from_u128(0x59a03ad4_fe8a_4950_8928_b888f11d6886);
+pub(super) const POSITIONS_NAME: &str = "realmstore.history_positions";
+pub(super) const VERSION: Option<u32> = Some(1);
 
 /// A publication in the history of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

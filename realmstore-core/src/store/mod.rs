@@ -5,10 +5,13 @@ mod adopt;
 mod copy;
 mod foreign;
 mod history;
+mod quarantine;
 mod query;
+mod repair;
 mod sessions;
 mod stamp;
 mod tables;
+mod verify;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -19,12 +22,15 @@ pub use self::copy::{Copied, copy, measure};
 pub use self::foreign::CROSSBAR_EVENTS_OID;
 use self::foreign::ForeignEvents;
 pub use self::history::{EventChange, History, HistoryEntry};
+pub use self::quarantine::{Quarantine, place_of, quarantine};
 pub use self::query::HistoryQuery;
 use self::query::Merge;
+pub use self::repair::{Remedy, Repair, Repaired, TableRepair, repair};
 use self::stamp::Stamp;
 pub use self::tables::{
     AuthidKey, EventKey, Events, Publications, Sessions, SessionsByAuthid, SessionsBySessionId,
 };
+pub use self::verify::{Finding, Severity, Verification, verify};
 pub use self::write::StoreWrite;
 use crate::backend::{Backend, ReadTxn, WriteTxn};
 use crate::directory::{Directory, ExistingSlots, Slots, SlotsToMake, meta_space};

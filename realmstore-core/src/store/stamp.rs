@@ -13,7 +13,7 @@ use crate::key::{Key, KeyBuf};
 use crate::table::{Slot, Space};
 
 /// The stamp's key in the meta table.
-const KEY: &[u8] = &[0];
+pub(super) const KEY: &[u8] = &[0];
 
 /// The stamp's key in the keyspace, given the meta table's slot.
 pub(super) fn key(meta: Slot) -> KeyBuf {

@@ -5,6 +5,8 @@
 //! Events are kept in a table of our own, because the keys of cfxdb's are in
 //! no order ([`foreign`](super::foreign)).
 
+use std::fmt;
+
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -92,6 +94,13 @@ impl AuthidKey {
         Self(SmallVec::from_slice(
             &authid.as_bytes()[..authid.len().min(Self::MAX_LEN)],
         ))
+    }
+}
+
+/// As a text in quotes; its last character may be cut.
+impl fmt::Display for AuthidKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(&self.0))
     }
 }
 

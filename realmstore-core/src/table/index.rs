@@ -187,7 +187,7 @@ impl<I: Index> IndexHandle<I> {
     }
 
     /// The key of the row by which a key leads to a record.
-    fn row(slot: Slot, key: &I::Key, primary: &[u8]) -> KeyBuf {
+    pub(crate) fn row(slot: Slot, key: &I::Key, primary: &[u8]) -> KeyBuf {
         Space::full_key(slot, |out| {
             key.encode(out);
             if !I::UNIQUE {

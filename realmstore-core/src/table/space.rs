@@ -36,7 +36,7 @@ impl Space {
         })
     }
 
-    pub(super) fn full_key(slot: Slot, encode: impl FnOnce(&mut KeyBuf)) -> KeyBuf {
+    pub(crate) fn full_key(slot: Slot, encode: impl FnOnce(&mut KeyBuf)) -> KeyBuf {
         let mut bytes = KeyBuf::new();
         bytes.extend_from_slice(&slot.to_be_bytes());
         encode(&mut bytes);

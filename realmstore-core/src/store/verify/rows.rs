@@ -1,0 +1,518 @@
+//! What is wrong with a row, and which rows should be there because of it.
+
+use std::collections::HashSet;
+
+use super::super::history::HistoryEntry;
+use super::super::stamp;
+use super::super::tables::{Sessions, SessionsByAuthid, SessionsBySessionId};
+use super::Severity;
+use super::records::{CrossbarEvent, Cure, Judged, Keyed, bytes_of, judge};
+use super::tables::{Kind, Tables, version_of};
+use crate::backend::{Order, ReadTxn};
+use crate::directory::DirectoryEntry;
+use crate::key::{Key, KeyBuf};
+use crate::record::{Event, Publication, Quarantined, Record, Session, SessionView};
+use crate::table::{Index, Slot, Space, Table};
+use crate::{PublicationId, Result, SubscriptionId, Timestamp};
+
+/// How many rows at either end of a slot are looked at to tell what it holds.
+const SAMPLE: usize = 100;
+
+/// What there is to say of a row.
+#[derive(Debug, Default)]
+pub(in super::super) struct Verdict {
+    pub(in super::super) problems: Vec<(Severity, String)>,
+    pub(in super::super) cure: Cure,
+    /// Rows elsewhere that should lead here and do not.
+    pub(in super::super) missing: Vec<MissingRow>,
+    /// The publication of an event, where it is not there.
+    pub(in super::super) lost: Option<Lost>,
+}
+
+/// A row that is not there.
+#[derive(Debug)]
+pub(in super::super) struct MissingRow {
+    pub(in super::super) severity: Severity,
+    pub(in super::super) kind: Kind,
+    /// Without the slot.
+    pub(in super::super) key: KeyBuf,
+    pub(in super::super) value: KeyBuf,
+}
+
+/// A publication that an event leads to, and that is not there.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Lost {
+    pub(in super::super) publication: PublicationId,
+    /// Whether the quarantine knows of it.
+    pub(in super::super) is_known: bool,
+}
+
+impl Verdict {
+    fn wrong(severity: Severity, problem: impl Into<String>, cure: Cure) -> Self {
+        Self {
+            problems: vec![(severity, problem.into())],
+            cure,
+            ..Self::default()
+        }
+    }
+
+    /// A row that is damaged, and goes to the quarantine.
+    fn no_row(problem: impl Into<String>) -> Self {
+        Self::wrong(Severity::Error, problem, Cure::MoveAside)
+    }
+}
+
+/// Looks at rows, as a transaction sees them.
+pub(in super::super) struct Check<'t, X> {
+    txn: &'t X,
+    tables: &'t Tables,
+    is_adopted: bool,
+    /// Publications that the quarantine knows of.
+    known_losses: &'t HashSet<PublicationId>,
+    /// The publication that was looked for last, and whether it is there.
+    last: Option<(PublicationId, bool)>,
+}
+
+impl<'t, X: ReadTxn> Check<'t, X> {
+    pub(in super::super) fn new(
+        txn: &'t X,
+        tables: &'t Tables,
+        known_losses: &'t HashSet<PublicationId>,
+        is_adopted: bool,
+    ) -> Self {
+        Self {
+            txn,
+            tables,
+            is_adopted,
+            known_losses,
+            last: None,
+        }
+    }
+
+    /// What there is to say of a row. `key` comes without the slot.
+    pub(in super::super) fn row(
+        &mut self,
+        kind: Kind,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Verdict> {
+        match kind {
+            Kind::Directory => self.directory_entry(key, value),
+            Kind::Meta => self.meta(key, value),
+            Kind::Quarantine => Ok(verdict(judge::<Quarantined>(key, value)).0),
+            Kind::Sessions => self.session(key, value),
+            Kind::Publications => Ok(verdict(judge::<Publication>(key, value)).0),
+            Kind::CrossbarEvents => {
+                let (verdict, event) = verdict(judge::<CrossbarEvent>(key, value));
+                self.with_publication(verdict, event.map(|event| event.0))
+            }
+            Kind::Events => {
+                let (verdict, event) = verdict(judge::<Event>(key, value));
+                self.with_publication(verdict, event)
+            }
+            Kind::SessionsBySessionId => self.index_row::<SessionsBySessionId>(kind, key, value),
+            Kind::SessionsByAuthid => self.index_row::<SessionsByAuthid>(kind, key, value),
+            Kind::Positions => self.position(key, value),
+            Kind::History => self.history(key, value),
+        }
+    }
+
+    fn directory_entry(&self, key: &[u8], value: &[u8]) -> Result<Verdict> {
+        let slot = match key.try_into().map(Slot::from_be_bytes) {
+            Ok(slot) if slot != 0 => slot,
+            _ => return Ok(Verdict::no_row("is no entry of the directory")),
+        };
+        let Some(oid) = DirectoryEntry::read(slot, value).oid else {
+            return Ok(Verdict::wrong(
+                Severity::Error,
+                "the entry of a table cannot be read",
+                Cure::Leave,
+            ));
+        };
+        match self.tables.directory.slot(oid) {
+            Some(first) if first != slot => {
+                let cure = if is_empty(self.txn, slot)? {
+                    Cure::MoveAside
+                } else {
+                    Cure::Leave
+                };
+                Ok(Verdict::wrong(
+                    Severity::Error,
+                    format!("table {oid} has slot {first} already"),
+                    cure,
+                ))
+            }
+            _ if self.tables.kind_of(slot).is_none() => Ok(Verdict::wrong(
+                Severity::Remark,
+                format!("table {oid} is another program's, and is not looked into"),
+                Cure::Leave,
+            )),
+            _ => Ok(Verdict::default()),
+        }
+    }
+
+    fn meta(&self, key: &[u8], value: &[u8]) -> Result<Verdict> {
+        if key == stamp::KEY {
+            return Ok(match u64::from_bytes(value) {
+                Ok(_) => Verdict::default(),
+                Err(error) => Verdict::wrong(
+                    Severity::Warning,
+                    format!(
+                        "the stamp of the last commit cannot be read ({error}): answers are made without the index by authid"
+                    ),
+                    Cure::MoveAside,
+                ),
+            });
+        }
+        let Some(oid) = version_of(key) else {
+            return Ok(Verdict::no_row(
+                "is neither the stamp nor the version of a table",
+            ));
+        };
+        if value.len() == size_of::<u32>() {
+            return Ok(Verdict::default());
+        }
+        let kind = Kind::ALL.into_iter().find(|kind| kind.oid() == Some(oid));
+        let cure = match kind.and_then(|kind| Some((kind, kind.version()?))) {
+            Some((kind, version)) if self.is_of_known_form(kind)? => {
+                Cure::Replace(version.to_be_bytes().to_vec())
+            }
+            _ => Cure::Leave,
+        };
+        Ok(Verdict::wrong(
+            Severity::Error,
+            "the version of a table's layout has not 4 bytes",
+            cure,
+        ))
+    }
+
+    /// Whether nothing in a table says that its layout is another one.
+    fn is_of_known_form(&self, kind: Kind) -> Result<bool> {
+        match self.tables.slot(kind) {
+            // What is damaged in it is its versions.
+            _ if kind == Kind::Meta => Ok(true),
+            None => Ok(true),
+            Some(slot) => Ok(is_empty(self.txn, slot)? || fits(self.txn, self.tables, kind, slot)?),
+        }
+    }
+
+    fn session(&self, key: &[u8], value: &[u8]) -> Result<Verdict> {
+        let (mut verdict, session) = verdict(judge::<Session>(key, value));
+        let Some(session) = session else {
+            return Ok(verdict);
+        };
+        session
+            .with_bytes(|bytes| self.rows_of_session(&mut verdict, key, &Session::view(bytes)?))?;
+        Ok(verdict)
+    }
+
+    /// The rows by which a session should be found.
+    fn rows_of_session(
+        &self,
+        verdict: &mut Verdict,
+        oid: &[u8],
+        session: &SessionView<'_>,
+    ) -> Result<()> {
+        let by_id = index_key::<SessionsBySessionId>(session, oid)?;
+        let by_authid = index_key::<SessionsByAuthid>(session, oid)?;
+        if let Some(key) = by_id {
+            let kind = Kind::SessionsBySessionId;
+            match self
+                .tables
+                .space(kind)
+                .get(self.txn, |out| out.extend_from_slice(&key))?
+            {
+                None => verdict.missing.push(MissingRow {
+                    severity: Severity::Error,
+                    kind,
+                    key,
+                    value: KeyBuf::from_slice(oid),
+                }),
+                Some(owner) if owner.as_ref() != oid => {
+                    let row = self.index_row::<SessionsBySessionId>(kind, &key, owner.as_ref())?;
+                    // What leads elsewhere is named where it stands.
+                    if row.problems.is_empty() {
+                        verdict.problems.push((
+                            Severity::Warning,
+                            format!(
+                                "session {} has the same session ID and time of joining, and is found by them instead",
+                                Kind::Sessions.key_text(owner.as_ref())
+                            ),
+                        ));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(key) = by_authid {
+            let kind = Kind::SessionsByAuthid;
+            let row = self
+                .tables
+                .space(kind)
+                .get(self.txn, |out| out.extend_from_slice(&key))?;
+            if row.is_none() {
+                verdict.missing.push(MissingRow {
+                    severity: if self.is_adopted {
+                        Severity::Error
+                    } else {
+                        Severity::Remark
+                    },
+                    kind,
+                    key,
+                    value: KeyBuf::new(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn with_publication(&mut self, mut verdict: Verdict, event: Option<Event>) -> Result<Verdict> {
+        let Some(Event { publication, .. }) = event else {
+            return Ok(verdict);
+        };
+        let is_there = match self.last {
+            Some((last, is_there)) if last == publication => is_there,
+            _ => {
+                let space = self.tables.space(Kind::Publications);
+                space
+                    .get(self.txn, |out| publication.encode(out))?
+                    .is_some()
+            }
+        };
+        self.last = Some((publication, is_there));
+        if !is_there {
+            verdict.lost = Some(Lost {
+                publication,
+                is_known: self.known_losses.contains(&publication),
+            });
+        }
+        Ok(verdict)
+    }
+
+    fn index_row<I: Index<Table = Sessions>>(
+        &self,
+        kind: Kind,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Verdict> {
+        let primary = match primary_key::<I>(key, value) {
+            Ok(primary) => primary,
+            Err(problem) => return Ok(Verdict::no_row(problem)),
+        };
+        // Crossbar.io trusts its index, and a row may be all that is left of a
+        // session. Whoever follows a row of ours compares it with the session,
+        // and only in an adopted store should it be right.
+        let severity = match kind {
+            Kind::SessionsBySessionId => Severity::Error,
+            _ if self.is_adopted => Severity::Warning,
+            _ => Severity::Remark,
+        };
+        let oid = Kind::Sessions.key_text(primary);
+        let sessions = self.tables.space(Kind::Sessions);
+        let Some(session) = sessions.get(self.txn, |out| out.extend_from_slice(primary))? else {
+            return Ok(Verdict::wrong(
+                severity,
+                format!("leads to session {oid}, which is not there"),
+                Cure::MoveAside,
+            ));
+        };
+        let of_session =
+            Session::view(session.as_ref()).and_then(|session| index_key::<I>(&session, primary));
+        Ok(match of_session {
+            Ok(found) if found.as_deref() != Some(key) => Verdict::wrong(
+                severity,
+                format!("leads to session {oid}, which is another one"),
+                Cure::MoveAside,
+            ),
+            // A session that cannot be read is named itself.
+            _ => Verdict::default(),
+        })
+    }
+
+    fn position(&self, key: &[u8], value: &[u8]) -> Result<Verdict> {
+        let (subscription, publication) = match Key::from_bytes(key) {
+            Ok(place) => place,
+            Err(error) => return Ok(Verdict::no_row(error.to_string())),
+        };
+        let (first, _): (Timestamp, u64) = match Key::from_bytes(value) {
+            Ok(position) => position,
+            Err(error) => {
+                return Ok(Verdict::no_row(format!(
+                    "its value is no position: {error}"
+                )));
+            }
+        };
+        if !self.has_event(subscription, first, publication)? {
+            return Ok(Verdict::no_row(format!(
+                "leads to an event at {first} that is not there"
+            )));
+        }
+        let mut verdict = Verdict::default();
+        let row = bytes_of(&(subscription, first, publication));
+        let history = self.tables.space(Kind::History);
+        if history
+            .get(self.txn, |out| out.extend_from_slice(&row))?
+            .is_none()
+        {
+            verdict.missing.push(MissingRow {
+                severity: Severity::Error,
+                kind: Kind::History,
+                key: row,
+                value: KeyBuf::new(),
+            });
+        }
+        Ok(verdict)
+    }
+
+    fn history(&self, key: &[u8], value: &[u8]) -> Result<Verdict> {
+        let entry = match HistoryEntry::from_bytes(key) {
+            Ok(entry) => entry,
+            Err(error) => return Ok(Verdict::no_row(error.to_string())),
+        };
+        if !value.is_empty() {
+            return Ok(Verdict::no_row(
+                "has a value, which rows of the history have not",
+            ));
+        }
+        let HistoryEntry {
+            subscription,
+            timestamp,
+            publication,
+        } = entry;
+        if !self.has_event(subscription, timestamp, publication)? {
+            return Ok(Verdict::no_row("leads to no event"));
+        }
+        let positions = self.tables.space(Kind::Positions);
+        let position = positions.get(self.txn, |out| (subscription, publication).encode(out))?;
+        let first = position
+            .and_then(|value| <(Timestamp, u64)>::from_bytes(value.as_ref()).ok())
+            .map(|(first, _)| first);
+        match first {
+            Some(first)
+                if first < timestamp && self.has_event(subscription, first, publication)? =>
+            {
+                Ok(Verdict::no_row(format!(
+                    "is not the publication's first event, which was at {first}"
+                )))
+            }
+            // A position that is wrong is named itself.
+            _ => Ok(Verdict::default()),
+        }
+    }
+
+    fn has_event(
+        &self,
+        subscription: SubscriptionId,
+        time: Timestamp,
+        publication: PublicationId,
+    ) -> Result<bool> {
+        let place = (subscription, time, publication);
+        let mut scan = self.tables.space(Kind::Events).scan_prefix(
+            self.txn,
+            |out| place.encode(out),
+            Order::Ascending,
+        )?;
+        while let Some((key, _)) = scan.next()? {
+            if key.len() == bytes_of(&(place, 0u64)).len() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn verdict<R: Keyed>(judged: Judged<R>) -> (Verdict, Option<R>) {
+    let severe = |problem| (Severity::Error, problem);
+    let verdict = Verdict {
+        problems: judged.problems.into_iter().map(severe).collect(),
+        cure: judged.cure,
+        ..Verdict::default()
+    };
+    (verdict, judged.stays)
+}
+
+/// The key of the row by which an index should lead to a session, without the slot.
+fn index_key<I: Index<Table = Sessions>>(
+    session: &SessionView<'_>,
+    oid: &[u8],
+) -> Result<Option<KeyBuf>> {
+    Ok(I::key(session)?.map(|key| {
+        let mut row = bytes_of(&key);
+        if !I::UNIQUE {
+            row.extend_from_slice(oid);
+        }
+        row
+    }))
+}
+
+/// The primary key that a row of an index leads to, or what is wrong with its form.
+fn primary_key<'r, I: Index>(mut key: &'r [u8], value: &'r [u8]) -> Result<&'r [u8], String> {
+    I::Key::decode(&mut key).map_err(|error| error.to_string())?;
+    let (primary, rest) = if I::UNIQUE {
+        (value, key)
+    } else {
+        (key, value)
+    };
+    if !rest.is_empty() {
+        return Err(if I::UNIQUE {
+            "damaged key: it is too long".to_owned()
+        } else {
+            "has a value, which rows of this index have not".to_owned()
+        });
+    }
+    match <I::Table as Table>::Key::from_bytes(primary) {
+        Ok(_) => Ok(primary),
+        Err(_) => Err("leads to what is no key of a session".to_owned()),
+    }
+}
+
+/// Whether a slot has no rows.
+pub(in super::super) fn is_empty<X: ReadTxn>(txn: &X, slot: Slot) -> Result<bool> {
+    let mut scan = Space::new(Some(slot), "").scan_all(txn, Order::Ascending)?;
+    Ok(scan.next()?.is_none())
+}
+
+/// Whether a slot has rows, and its first and last ones are sound rows of a table.
+pub(in super::super) fn fits<X: ReadTxn>(
+    txn: &X,
+    tables: &Tables,
+    kind: Kind,
+    slot: Slot,
+) -> Result<bool> {
+    let tables = tables.with(kind, slot);
+    let nothing = HashSet::new();
+    let mut check = Check::new(txn, &tables, &nothing, true);
+    let mut is_any = false;
+    for order in [Order::Ascending, Order::Descending] {
+        let mut scan = tables.space(kind).scan_all(txn, order)?;
+        for _ in 0..SAMPLE {
+            let Some((key, value)) = scan.next()? else {
+                break;
+            };
+            is_any = true;
+            if !check.row(kind, key, value)?.problems.is_empty() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(is_any)
+}
+
+/// Tables that a slot without an entry of its own that can be read holds beyond
+/// doubt: those that the directory lacks and whose rows are what it has.
+pub(in super::super) fn recognise<X: ReadTxn>(
+    txn: &X,
+    tables: &Tables,
+    slot: Slot,
+) -> Result<Option<Kind>> {
+    let mut found = None;
+    for kind in Kind::ALL {
+        if tables.slot(kind).is_none() && fits(txn, tables, kind, slot)? {
+            if found.is_some() {
+                return Ok(None);
+            }
+            found = Some(kind);
+        }
+    }
+    Ok(found)
+}
