@@ -247,7 +247,7 @@ impl<'b, B: Backend, F: FnMut(&Repaired) -> ControlFlow<()>> Repairer<'b, B, F> 
             .directory
             .entries()
             .iter()
-            .filter(|entry| entry.oid.is_none())
+            .filter(|entry| tables.is_lost(entry))
             .map(|entry| (entry.slot, entry.name.clone()))
             .collect();
         lost.extend(

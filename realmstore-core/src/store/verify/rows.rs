@@ -122,12 +122,16 @@ impl<'t, X: ReadTxn> Check<'t, X> {
             Ok(slot) if slot != 0 => slot,
             _ => return Ok(Verdict::no_row("is no entry of the directory")),
         };
-        let Some(oid) = DirectoryEntry::read(slot, value).oid else {
-            return Ok(Verdict::wrong(
-                Severity::Error,
-                "the entry of a table cannot be read",
-                Cure::Leave,
-            ));
+        let entry = DirectoryEntry::read(slot, value);
+        let oid = match entry.oid {
+            Some(oid) if !self.tables.is_lost(&entry) => oid,
+            oid => {
+                let problem = match oid {
+                    Some(oid) => format!("has the name of a table of ours, but its OID is {oid}"),
+                    None => "the entry of a table cannot be read".to_owned(),
+                };
+                return Ok(Verdict::wrong(Severity::Error, problem, Cure::Leave));
+            }
         };
         match self.tables.directory.slot(oid) {
             Some(first) if first != slot => {

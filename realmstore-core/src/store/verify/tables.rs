@@ -12,7 +12,7 @@ use super::super::tables::{
 };
 use super::super::{CROSSBAR_EVENTS_OID, stamp};
 use crate::backend::ReadTxn;
-use crate::directory::{self, Directory};
+use crate::directory::{self, Directory, DirectoryEntry};
 use crate::key::Key;
 use crate::table::{Index, Slot, Space, Table};
 use crate::{ErrorKind, PublicationId, Result, SessionId, SubscriptionId, Timestamp};
@@ -250,6 +250,14 @@ impl Tables {
         let mut tables = self.clone();
         tables.slots[kind as usize] = Some(slot);
         tables
+    }
+
+    /// Whether an entry of the directory may be what is left of a table: it
+    /// cannot be read, or has the name of one that is not found by its OID.
+    pub(in super::super) fn is_lost(&self, entry: &DirectoryEntry) -> bool {
+        let is_named = |kind: &Kind| entry.name.as_deref() == Some(kind.name());
+        let named = Kind::ALL.into_iter().find(is_named);
+        entry.oid.is_none() || named.is_some_and(|kind| self.slot(kind).is_none())
     }
 
     /// The known table that lives in a slot.
