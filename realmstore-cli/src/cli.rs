@@ -165,8 +165,11 @@ pub(crate) enum Command {
         /// into DIR, in place of JSON Lines to standard output
         ///
         /// DIR is made where there is none. Files that are there are not
-        /// overwritten, and a file is there only when it is complete. What is
-        /// unset is null; CBOR is a text of JSON, as in the JSON Lines.
+        /// overwritten, and a file is there only when it is complete; an
+        /// export that is killed may leave a directory .exporting.* in DIR,
+        /// which can be deleted. What is unset is null. CBOR is a text of JSON,
+        /// as in the JSON Lines. A time after 2262, where those of Parquet end,
+        /// is left out with a warning.
         #[cfg(feature = "parquet")]
         #[arg(long, value_name = "DIR")]
         parquet: Option<PathBuf>,

@@ -14,9 +14,10 @@ use common::{
     SUBSCRIPTION, clean_lines, copy_of_recording, lines as lines_of, realmstore, run_on, stderr,
     text,
 };
+use realmstore::record::Record;
 use realmstore::{
-    AnyStore, Engine, HistoryQuery, Location, Publication, PublicationId, ReadTxn, SessionId, Uuid,
-    WriteTxn,
+    AnyStore, EncSerializer, Engine, HistoryQuery, Location, Publication, PublicationId, ReadTxn,
+    SessionId, Timestamp, Uuid, WriteTxn,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -465,6 +466,52 @@ fn damaged_records_of_a_store_are_imported_as_those_of_a_file() {
     assert_eq!(
         text(&import(source.to_str().unwrap(), &file, &[])),
         summary(0, 1, 0, 0)
+    );
+}
+
+#[test]
+fn a_record_of_a_newer_version_is_refused_rather_than_cut_short() {
+    let directory = tempfile::tempdir().unwrap();
+    let [source, store] = ["source", "store"].map(|name| directory.path().join(name));
+    {
+        let store = open(source.to_str().unwrap());
+        let mut txn = store.begin_write().unwrap();
+        // Read as an event, a publication has more fields than are known.
+        let newer = Publication {
+            publisher: Some(SessionId::new(5).unwrap()),
+            enc_serializer: Some(EncSerializer::CBOR),
+            ..Publication::new(
+                PublicationId::new(7).unwrap(),
+                Timestamp::from_nanos(1),
+                "a",
+            )
+        };
+        let mut key = store.events().slot().unwrap().to_be_bytes().to_vec();
+        key.extend([7u64, 1, 5, 0].map(u64::to_be_bytes).concat());
+        txn.put(&key, &newer.to_bytes().unwrap()).unwrap();
+        txn.commit().unwrap();
+    }
+    let output = import(store.to_str().unwrap(), &source, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output)
+            .contains("it has fields that only a newer realmstore knows, which would be lost"),
+        "{}",
+        stderr(&output)
+    );
+    // Nor is it overwritten.
+    let file = file_of(
+        &directory,
+        &[json!({"table": "events", "record": {
+            "timestamp": "1970-01-01T00:00:00.000000001Z", "subscription": 7, "publication": 5,
+        }})],
+    );
+    let output = import(source.to_str().unwrap(), &file, &["--replace"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("what it would replace has fields that only a newer"),
+        "{}",
+        stderr(&output)
     );
 }
 

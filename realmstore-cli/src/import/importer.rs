@@ -50,10 +50,8 @@ pub(super) trait Import: Stored + FromJson + PartialEq {
     fn slot<B: Backend>(store: &RealmStore<B>) -> Option<Slot>;
 
     /// Makes of what could be read of a damaged record one that nobody gets to
-    /// see for whom it was not meant; says whether anything had to be done for that.
-    fn close(&mut self) -> bool {
-        false
-    }
+    /// see for whom it was not meant.
+    fn close(&mut self) {}
 
     /// The record that the store has under this one's key.
     fn stored<B: Backend>(
@@ -125,15 +123,13 @@ impl Import for Publication {
     /// that cannot be read are not in them. For those who are eligible that is
     /// safe. Of those who are excluded nobody can tell that they are all there;
     /// and where not even the topic is, any other field may be missing too.
-    fn close(&mut self) -> bool {
+    fn close(&mut self) {
         let excludes = self.exclude.is_some()
             || self.exclude_authid.is_some()
             || self.exclude_authrole.is_some();
-        let is_open = excludes || self.topic.is_empty();
-        if is_open {
+        if excludes || self.topic.is_empty() {
             self.eligible = Some(Vec::new());
         }
-        is_open
     }
 
     fn put<B: Backend>(
