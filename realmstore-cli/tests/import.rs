@@ -14,6 +14,7 @@ use common::{
     SUBSCRIPTION, clean_lines, copy_of_recording, lines as lines_of, realmstore, run_on, stderr,
     text,
 };
+use realmstore::cbor::Cbor;
 use realmstore::record::Record;
 use realmstore::{
     AnyStore, EncSerializer, Engine, HistoryQuery, Location, Publication, PublicationId, ReadTxn,
@@ -442,12 +443,20 @@ fn damaged_records_of_a_store_are_imported_as_those_of_a_file() {
         let mut key = store.publications().slot().unwrap().to_be_bytes().to_vec();
         key.extend(3u64.to_be_bytes());
         txn.put(&key, b"this is no record").unwrap();
+        let id = PublicationId::new(4).unwrap();
+        let with_more_behind = Publication {
+            args: Some(Cbor::from_bytes([0x81, 0x07, 0x00])),
+            ..Publication::new(id, Timestamp::from_nanos(1), "a")
+        };
+        store
+            .store_publication(&mut txn, &with_more_behind)
+            .unwrap();
         txn.commit().unwrap();
     }
     let [from_store, from_file] =
         ["from-store", "from-file"].map(|name| directory.path().join(name));
     let output = import(from_store.to_str().unwrap(), &source, &[]);
-    assert_eq!(text(&output), summary(1, 0, 0, 0));
+    assert_eq!(text(&output), summary(2, 0, 0, 0));
     assert!(
         stderr(&output).contains("warning: publications 3: "),
         "{}",
@@ -457,15 +466,18 @@ fn damaged_records_of_a_store_are_imported_as_those_of_a_file() {
     export_to(&file, &source);
     import(from_file.to_str().unwrap(), &file, &[]);
     let lines = clean_lines(&run_on(&from_file, "export", &[]));
-    assert_eq!(
-        lines,
-        [json!({"table": "publications", "record": {"publication": 3, "eligible": []}})]
-    );
+    let expected = [
+        json!({"table": "publications", "record": {"publication": 3, "eligible": []}}),
+        json!({"table": "publications", "record": {
+            "timestamp": "1970-01-01T00:00:00.000000001Z", "publication": 4, "topic": "a", "args": [7],
+        }}),
+    ];
+    assert_eq!(lines, expected);
     assert_eq!(clean_lines(&run_on(&from_store, "export", &[])), lines);
     // What the damaged store itself has is neither taken for new nor overwritten.
     assert_eq!(
         text(&import(source.to_str().unwrap(), &file, &[])),
-        summary(0, 1, 0, 0)
+        summary(0, 2, 0, 0)
     );
 }
 

@@ -260,10 +260,15 @@ impl<'s, B: Backend> Run<'s, B> {
             );
             return Ok(());
         }
+        let (is_damaged, bytes) = (!found.damage.is_empty(), found.stored_bytes);
+        if is_damaged {
+            // What a file would have of it: no more than what can be read.
+            return self.fields::<R>(place, found.record.to_json(), is_damaged, bytes);
+        }
         let candidate = Candidate {
-            is_damaged: !found.damage.is_empty(),
             record: found.record,
-            bytes: found.stored_bytes,
+            is_damaged,
+            bytes,
         };
         self.take(place, candidate)
     }
