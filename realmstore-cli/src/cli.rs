@@ -213,7 +213,7 @@ pub(crate) enum Command {
     #[command(after_long_help = "Examples:
   realmstore import ./my-store realm1.jsonl
   ssh router realmstore export /var/lib/crossbar/realm1 | realmstore import sled:./my-store -
-  realmstore import ./all-realms /var/lib/crossbar/realm1")]
+  realmstore import ./my-store /var/lib/crossbar/realm1")]
     Import {
         #[command(flatten)]
         store: Store,
