@@ -238,6 +238,8 @@ macro_rules! suites {
                     a_damaged_record_can_be_replaced_and_removed
                     rows_of_what_a_record_was_before_are_not_followed
                     an_adoption_forgets_no_damaged_session
+                    nothing_is_found_after_any_operations_of_our_own
+                    a_repair_leaves_nothing_to_find
                 ]
                 [$($no_sharing)?] [
                     what_others_commit_is_in_every_answer

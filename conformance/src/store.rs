@@ -8,7 +8,10 @@ use std::sync::atomic::Ordering;
 use proptest::prelude::*;
 use realmstore_core::directory::Directory;
 use realmstore_core::record::Record;
-use realmstore_core::store::{CROSSBAR_EVENTS_OID, EventKey, Events, Sessions};
+use realmstore_core::store::{
+    CROSSBAR_EVENTS_OID, EventKey, Events, Finding, Publications, Sessions, quarantine, repair,
+    verify,
+};
 use realmstore_core::table::Table;
 use realmstore_core::{
     Backend, Error, ErrorKind, Event, HistoryEntry, HistoryQuery, Order, Publication,
@@ -1352,4 +1355,185 @@ pub fn an_adoption_forgets_no_damaged_session<E: Engine>() {
         (1, 1, 1)
     );
     assert_eq!(answers(), [false, true]);
+}
+
+/// What a verification finds.
+fn findings<B: Backend>(db: &B) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let found = verify(db, |finding| {
+        findings.push(finding);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert!(found.complete);
+    findings
+}
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Join(Session),
+    Leave(u64, u64),
+    Rename(u8, String),
+    Forget(u8),
+    Store(Vec<Event>),
+    Delete(Event),
+    Commit,
+    Drop,
+    Adopt,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let authid = || prop_oneof![Just("a"), Just("b"), Just("a\0")];
+    let joining = (0u8..6, 1u64..4, 0u64..4, authid(), any::<bool>());
+    let joins = joining.prop_map(|(oid, id, joined_at, authid, has_authid)| Session {
+        oid: Uuid::from_u128(u128::from(oid) + 1),
+        authid: has_authid.then(|| authid.to_owned()),
+        ..session(id, joined_at, "")
+    });
+    prop_oneof![
+        4 => joins.prop_map(Operation::Join),
+        2 => (1u64..4, 0u64..9).prop_map(|(id, at)| Operation::Leave(id, at)),
+        1 => (0u8..6, authid()).prop_map(|(oid, authid)| Operation::Rename(oid, authid.to_owned())),
+        1 => (0u8..6).prop_map(Operation::Forget),
+        4 => prop::collection::vec(some_event(), 1..10).prop_map(Operation::Store),
+        3 => some_event().prop_map(Operation::Delete),
+        2 => Just(Operation::Commit),
+        1 => Just(Operation::Drop),
+        1 => Just(Operation::Adopt),
+    ]
+}
+
+pub fn nothing_is_found_after_any_operations_of_our_own<E: Engine>() {
+    let mut runner = property(file!(), 48);
+    runner
+        .run(&prop::collection::vec(operation(), 1..30), |operations| {
+            let store = Fresh::new::<E>().realm();
+            let mut txn = store.begin_write().unwrap();
+            for publ in 1..6 {
+                let publ = Publication::new(publication(publ), at(publ), "com.example");
+                store.store_publication(&mut txn, &publ).unwrap();
+            }
+            txn.commit().unwrap();
+            let mut txn = store.begin_write().unwrap();
+            for operation in operations {
+                match operation {
+                    Operation::Join(session) => {
+                        // A second session of that identity is refused.
+                        let joined = store.session_joined(&mut txn, &session);
+                        let kind = joined.err().map(|error| error.kind());
+                        prop_assert!(matches!(kind, None | Some(ErrorKind::Duplicate)));
+                    }
+                    Operation::Leave(id, time) => {
+                        store
+                            .session_left(&mut txn, session_id(id), at(time))
+                            .unwrap();
+                    }
+                    Operation::Rename(oid, authid) => {
+                        let oid = Uuid::from_u128(u128::from(oid) + 1);
+                        let found = store.sessions().get(&txn, &oid).unwrap();
+                        let found = found.map(|session| session.to_owned().unwrap());
+                        if let Some(mut session) = found {
+                            session.authid = Some(authid);
+                            store.sessions().put(&mut txn, &oid, &session).unwrap();
+                        }
+                    }
+                    Operation::Forget(oid) => {
+                        let oid = Uuid::from_u128(u128::from(oid) + 1);
+                        store.sessions().delete(&mut txn, &oid).unwrap();
+                    }
+                    Operation::Store(events) => store.store_events(&mut txn, &events).unwrap(),
+                    Operation::Delete(event) => {
+                        let key = EventKey::from(&event);
+                        store.events().delete(&mut txn, &key).unwrap();
+                    }
+                    Operation::Commit => {
+                        txn.commit().unwrap();
+                        txn = store.begin_write().unwrap();
+                    }
+                    Operation::Drop => {
+                        drop(txn);
+                        txn = store.begin_write().unwrap();
+                    }
+                    Operation::Adopt => {
+                        txn.commit().unwrap();
+                        store
+                            .adopt(
+                                |_| ControlFlow::Continue(()),
+                                |key, error| panic!("{key:?} {error}"),
+                            )
+                            .unwrap();
+                        txn = store.begin_write().unwrap();
+                    }
+                }
+            }
+            txn.commit().unwrap();
+            prop_assert_eq!(findings(store.db()), []);
+            Ok(())
+        })
+        .unwrap();
+}
+
+pub fn a_repair_leaves_nothing_to_find<E: Engine>() {
+    let store = Fresh::new::<E>().realm();
+    let mut txn = store.begin_write().unwrap();
+    for id in 1..=3u64 {
+        store
+            .session_joined(&mut txn, &session(id, id, "alice"))
+            .unwrap();
+        let publ = Publication::new(publication(id), at(id), "com.example");
+        store.store_publication(&mut txn, &publ).unwrap();
+        let events = [event(1, id * 10, id, 1), event(1, id * 10 + 1, id, 2)];
+        store.store_events(&mut txn, &events).unwrap();
+    }
+    txn.commit().unwrap();
+    let slot = slot_named(store.db(), Publications::NAME);
+    let by_id = slot_named(
+        store.db(),
+        "cfxdb.realmstore._session.IndexSessionsBySessionId",
+    );
+    let positions = slot_named(store.db(), "realmstore.history_positions");
+    let mut txn = store.db().begin_write().unwrap();
+    txn.put(&raw_key(slot, &2u64.to_be_bytes()), b"no record")
+        .unwrap();
+    for (slot, key) in [(by_id, [1u64, 1]), (positions, [1, 3])] {
+        let key = key.map(u64::to_be_bytes).concat();
+        assert!(txn.delete(&raw_key(slot, &key)).unwrap());
+    }
+    txn.commit().unwrap();
+    let named: BTreeSet<_> = findings(store.db())
+        .into_iter()
+        .map(|finding| (finding.table, finding.key))
+        .filter(|(table, _)| *table != "sessions_by_authid")
+        .collect();
+    let expected = [
+        ("history_positions", "1 publication 3"),
+        ("publications", "2"),
+        (
+            "sessions_by_session_id",
+            "1 at 1970-01-01T00:00:00.000000001Z",
+        ),
+    ];
+    assert_eq!(
+        named,
+        expected
+            .map(|(table, key)| (table, key.to_owned()))
+            .into_iter()
+            .collect()
+    );
+
+    let done = repair(store.db(), |_| ControlFlow::Continue(())).unwrap();
+    assert!(done.complete);
+    let left = findings(store.db());
+    assert!(
+        left.len() == 1 && left[0].table == "events",
+        "only that the publication is in the quarantine: {left:?}"
+    );
+    let txn = store.begin_read().unwrap();
+    assert!(store.is_adopted(&txn).unwrap());
+    let kept = quarantine(&txn).unwrap().get(&txn, &1).unwrap().unwrap();
+    assert_eq!(
+        kept.view().unwrap().value().unwrap(),
+        Some(&b"no record"[..])
+    );
+    assert_eq!(history(&store, &txn, 1, HistoryQuery::default()).len(), 3);
 }

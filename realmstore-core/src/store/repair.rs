@@ -124,15 +124,14 @@ pub fn repair<B: Backend>(
     db: &B,
     on_repaired: impl FnMut(&Repaired) -> ControlFlow<()>,
 ) -> Result<Repair> {
-    let (known_losses, is_adopted) = {
+    let is_adopted = {
         let txn = db.begin_read()?;
-        let tables = Tables::find(&txn)?;
-        (known_losses(&txn, &tables)?, is_adopted(&txn, &tables)?)
+        is_adopted(&txn, &Tables::find(&txn)?)?
     };
     let mut repairer = Repairer {
         db,
         on_repaired,
-        known_losses,
+        known_losses: HashSet::new(),
         is_adopted,
         done: BTreeMap::new(),
         last_commit: None,
@@ -193,15 +192,17 @@ impl<'b, B: Backend, F: FnMut(&Repaired) -> ControlFlow<()>> Repairer<'b, B, F> 
             return Ok(ControlFlow::Break(()));
         }
         // Versions first: without them tables cannot be attached.
-        for kind in [Kind::Meta, Kind::Directory] {
+        for kind in [Kind::Meta, Kind::Directory, Kind::Quarantine] {
             if self.pass(kind)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         self.make_tables()?;
+        let txn = self.db.begin_read()?;
+        self.known_losses = known_losses(&txn, &Tables::find(&txn)?)?;
+        drop(txn);
         // Records, then the rows that lead to them, then the rows that are missing.
         for kind in [
-            Kind::Quarantine,
             Kind::Publications,
             Kind::Sessions,
             Kind::CrossbarEvents,
@@ -398,7 +399,6 @@ impl<'b, B: Backend, F: FnMut(&Repaired) -> ControlFlow<()>> Repairer<'b, B, F> 
                 bytes += changes[found..].iter().map(Change::size).sum::<usize>();
             }
             drop(scan);
-            self.known_losses.extend(losses);
             if self.apply(txn, &tables, changes)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -474,6 +474,13 @@ impl<'b, B: Backend, F: FnMut(&Repaired) -> ControlFlow<()>> Repairer<'b, B, F> 
             self.table(Kind::ALL[number]).made += rows;
         }
         let mut ended = ControlFlow::Continue(());
+        for (change, _) in &moved {
+            // What leads to it finds it there from now on.
+            if change.kind == Kind::Publications {
+                self.known_losses
+                    .extend(PublicationId::from_bytes(&change.key));
+            }
+        }
         for (repaired, (change, remedy)) in repaired.iter().zip(&moved) {
             let table = self.table(change.kind);
             *match remedy {

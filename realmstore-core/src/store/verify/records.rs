@@ -252,8 +252,8 @@ impl Keyed for Quarantined {
         }
     }
 
-    fn mend(&mut self, _damage: &[RecordError]) -> bool {
-        false
+    fn mend(&mut self, damage: &[RecordError]) -> bool {
+        !has_damage(damage, &["table", "key", "value"])
     }
 }
 
