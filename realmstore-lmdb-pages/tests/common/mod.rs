@@ -2,6 +2,9 @@
 //! made, what LMDB says is in it, and compare.
 #![allow(dead_code, reason = "not every test uses everything")]
 
+mod damaged;
+mod live;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Bound;
@@ -13,6 +16,9 @@ use realmstore_core::{Backend, ErrorKind, KeyRange, Order, ReadTxn, Result, Scan
 use realmstore_lmdb_pages::{
     FileFormat, PageFinding, PagesBackend, Severity, check, check_header, copy_snapshot, sniff,
 };
+
+pub(crate) use damaged::*;
+pub(crate) use live::*;
 
 pub(crate) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -34,6 +40,9 @@ pub(crate) trait Engine {
     /// Makes the changes in the store of a directory, which may be new, and
     /// tells what is in it then.
     fn apply(directory: &Path, changes: &[Change]) -> Entries;
+
+    /// Makes the changes of one transaction after the other, without end.
+    fn write(directory: &Path, changes: impl FnMut() -> Vec<Change>) -> !;
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -322,19 +331,19 @@ macro_rules! tests_with {
     ($heed:ident, $format:ident) => {
         struct Lmdb;
 
-        impl crate::common::Engine for Lmdb {
-            const FORMAT: realmstore_lmdb_pages::FileFormat =
-                realmstore_lmdb_pages::FileFormat::$format;
-
-            fn apply(directory: &std::path::Path, changes: &[crate::common::Change]) -> crate::common::Entries {
-                use crate::common::Change;
-                use $heed::types::Bytes;
-
-                // SAFETY: nothing else opens the files of a test as LMDB does.
+        fn open(
+            directory: &std::path::Path,
+        ) -> (
+            $heed::Env<$heed::WithoutTls>,
+            $heed::Database<'static, $heed::types::Bytes, $heed::types::Bytes>,
+        ) {
+                // SAFETY: nothing but LMDB changes the files of a test while it is
+                // open; and nobody asks whether they survive a crash.
                 let env = unsafe {
                     $heed::EnvOpenOptions::new()
                         .read_txn_without_tls()
                         .map_size(256 << 20)
+                        .flags($heed::EnvFlags::NO_SYNC)
                         .open(directory)
                 }
                 .unwrap();
@@ -347,7 +356,17 @@ macro_rules! tests_with {
                 let $heed::CommitOrAbort::Commit(Some(entries)) = opened.unwrap() else {
                     panic!("LMDB has no unnamed database, which it always has");
                 };
-                let entries: $heed::Database<Bytes, Bytes> = entries;
+            (env, entries)
+        }
+
+        impl crate::common::Engine for Lmdb {
+            const FORMAT: realmstore_lmdb_pages::FileFormat =
+                realmstore_lmdb_pages::FileFormat::$format;
+
+            fn apply(directory: &std::path::Path, changes: &[crate::common::Change]) -> crate::common::Entries {
+                use crate::common::Change;
+
+                let (env, entries) = open(directory);
                 let mut txn = env.write_txn().unwrap();
                 for change in changes {
                     match change {
@@ -384,6 +403,26 @@ macro_rules! tests_with {
                 env.prepare_for_closing().wait();
                 held
             }
+
+            fn write(
+                directory: &std::path::Path,
+                mut changes: impl FnMut() -> Vec<crate::common::Change>,
+            ) -> ! {
+                use crate::common::Change;
+
+                let (env, entries) = open(directory);
+                loop {
+                    let mut txn = env.write_txn().unwrap();
+                    for change in changes() {
+                        match change {
+                            Change::Put(key, value) => entries.put(&mut txn, &key, &value).unwrap(),
+                            Change::Delete(key) => drop(entries.delete(&mut txn, &key).unwrap()),
+                            _ => panic!("a transaction in a transaction"),
+                        }
+                    }
+                    txn.commit().unwrap();
+                }
+            }
         }
 
         tests_with!(
@@ -393,7 +432,29 @@ macro_rules! tests_with {
             a_store_without_a_commit_is_empty
             nothing_is_touched_and_nothing_can_be_written
             a_snapshot_is_never_wrong_while_others_write
+            a_reader_beside_a_busy_writer_is_never_wrong
+            a_flipped_bit_is_found_or_does_nothing
+            a_flipped_bit_in_a_header_does_no_harm
+            each_structural_damage_is_found
+            a_truncated_file_is_found_wherever_it_ends
+            random_bytes_anywhere_do_no_harm
         );
+
+        /// For a writer of another kind, which keeps the same sum.
+        #[test]
+        #[ignore = "needs somebody who writes to STORE_OF_THE_TEST"]
+        fn a_reader_beside_somebody_else_is_never_wrong() {
+            let store = std::env::var_os("STORE_OF_THE_TEST").unwrap();
+            println!("{:?}", crate::common::read_for(store.as_ref(), std::time::Duration::from_secs(20)));
+        }
+
+        #[test]
+        #[ignore = "the other process of a test"]
+        fn the_busy_writer() {
+            if let Some(store) = std::env::var_os("STORE_OF_THE_TEST") {
+                crate::common::write_for_ever::<Lmdb>(store.as_ref());
+            }
+        }
     };
     ($($test:ident)*) => {
         $(
