@@ -230,6 +230,17 @@ fn check_repair(
     db
 }
 
+/// A row that is wrong: its table, the name that findings have for it, key,
+/// value, and how it is named.
+type WrongRow = (
+    &'static str,
+    &'static str,
+    Vec<u8>,
+    Vec<u8>,
+    Severity,
+    String,
+);
+
 /// Whether a row follows from others, and changes with them.
 fn is_derived(db: &MemoryBackend, key: &[u8]) -> bool {
     [BY_ID, BY_AUTHID, HISTORY, POSITIONS]
@@ -603,7 +614,7 @@ fn rows_that_lead_nowhere_or_elsewhere_or_are_none_are_named_and_moved_aside() {
     );
     let nowhere = oid(99).as_bytes().to_vec();
     let time = "1970-01-01T00:00:00.000001002Z";
-    let cases: Vec<(&str, &str, Vec<u8>, Vec<u8>, Severity, String)> = vec![
+    let cases: Vec<WrongRow> = vec![
         (
             BY_ID,
             "sessions_by_session_id",

@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use super::foreign::ForeignEvents;
+use super::foreign::{ForeignEvent, ForeignEvents};
 use super::stamp::Stamp;
 use super::tables::EventKey;
 use super::{RealmStore, StoreWrite};
-use crate::backend::{Backend, WriteTxn};
+use crate::backend::{Backend, ReadTxn, WriteTxn};
 use crate::directory::Directory;
 use crate::key::KeyBuf;
 use crate::record::Record;
@@ -38,7 +38,8 @@ pub struct Adoption {
 #[derive(Default)]
 struct Batch {
     rows: Vec<(KeyBuf, EventKey, Vec<u8>)>,
-    unreadable: u64,
+    /// How many stay where they are.
+    left: u64,
     next: KeyBuf,
     is_last: bool,
 }
@@ -64,12 +65,23 @@ impl<B: Backend> RealmStore<B> {
         let mut done = Adoption::default();
         let mut next = KeyBuf::new();
         loop {
-            let mut txn = self.begin_write()?;
-            let foreign = ForeignEvents::find(&Directory::read(&txn)?)?;
-            let batch = read_batch(&foreign, &txn, &next, &mut on_damage)?;
+            let mut txn = self.begin_write_as_is()?;
+            let foreign = self.find_foreign(&txn)?;
+            let batch = read_batch(&foreign, &txn, &next, |key, row| match row {
+                Ok(row) => {
+                    for damage in &row.damage {
+                        on_damage(key, Error::from(*damage));
+                    }
+                    Some(row)
+                }
+                Err(error) => {
+                    on_damage(key, error);
+                    None
+                }
+            })?;
             self.move_events(&mut txn, &foreign, &batch)?;
             done.events_moved += batch.rows.len() as u64;
-            done.events_left += batch.unreadable;
+            done.events_left += batch.left;
             if batch.is_last {
                 let mut damaged = 0;
                 done.sessions_indexed = self.idx_sessions_by_authid().rebuild(
@@ -85,7 +97,7 @@ impl<B: Backend> RealmStore<B> {
                 txn.set_stamp(if damaged == 0 {
                     Stamp::Current
                 } else {
-                    Stamp::Stale
+                    Stamp::Missing
                 });
             }
             txn.commit()?;
@@ -94,6 +106,42 @@ impl<B: Backend> RealmStore<B> {
             }
             next = batch.next;
         }
+    }
+
+    /// Makes our tables and indexes complete again, in a transaction that
+    /// finds them behind what somebody else has written. Says whether it came
+    /// to its end; if not, this is to be committed, and called again.
+    ///
+    /// Events that are damaged stay where they are, for somebody to hear of
+    /// them: in [`adopt`](Self::adopt), or in [`verify`](super::verify).
+    pub(super) fn catch_up(&self, txn: &mut StoreWrite<'_, B>) -> Result<bool> {
+        let foreign = self.find_foreign(txn)?;
+        let batch = read_batch(&foreign, txn, &[], |_, row| {
+            row.ok().filter(|row| row.damage.is_empty())
+        })?;
+        self.move_events(txn, &foreign, &batch)?;
+        if !batch.is_last {
+            return Ok(false);
+        }
+        let mut is_complete = true;
+        self.idx_sessions_by_authid()
+            .add_missing(txn, self.sessions(), |_, _| is_complete = false)?;
+        txn.set_stamp(if is_complete {
+            Stamp::Current
+        } else {
+            Stamp::Missing
+        });
+        Ok(true)
+    }
+
+    /// Crossbar.io's table. From now on it is looked into for every answer,
+    /// since what is damaged stays there.
+    fn find_foreign<X: ReadTxn>(&self, txn: &X) -> Result<ForeignEvents> {
+        let foreign = ForeignEvents::find(&Directory::read(txn)?)?;
+        if foreign.slot().is_some() {
+            self.foreign_events.get_or_init(|| foreign);
+        }
+        Ok(foreign)
     }
 
     fn move_events(
@@ -120,7 +168,7 @@ fn read_batch<X: WriteTxn>(
     foreign: &ForeignEvents,
     txn: &X,
     start: &[u8],
-    mut on_damage: impl FnMut(&[u8], Error),
+    mut moved: impl FnMut(&[u8], Result<ForeignEvent>) -> Option<ForeignEvent>,
 ) -> Result<Batch> {
     let mut batch = Batch::default();
     let mut scan = foreign.space().scan_from(txn, start)?;
@@ -130,25 +178,18 @@ fn read_batch<X: WriteTxn>(
             break;
         };
         batch.next = successor(key);
-        match foreign.read_row(key, value) {
-            Ok(row) => {
-                for damage in &row.damage {
-                    on_damage(key, Error::from(*damage));
-                }
-                let bytes = if row.is_verbatim {
-                    value.to_vec()
-                } else {
-                    row.event.to_bytes()?
-                };
-                batch
-                    .rows
-                    .push((KeyBuf::from_slice(key), EventKey::from(&row.event), bytes));
-            }
-            Err(error) => {
-                batch.unreadable += 1;
-                on_damage(key, error);
-            }
-        }
+        let Some(row) = moved(key, foreign.read_row(key, value)) else {
+            batch.left += 1;
+            continue;
+        };
+        let bytes = if row.is_verbatim {
+            value.to_vec()
+        } else {
+            row.event.to_bytes()?
+        };
+        batch
+            .rows
+            .push((KeyBuf::from_slice(key), EventKey::from(&row.event), bytes));
     }
     Ok(batch)
 }

@@ -87,7 +87,7 @@ impl<B: Backend> RealmStore<B> {
             (0, _) => Stamp::Current,
             (before, now) if before == now => stamp,
             // What was just made is not complete where there were records before.
-            _ => Stamp::Stale,
+            _ => Stamp::Missing,
         };
         if directory.entries().len() > found {
             stamp.carry_over(&meta_space(&directory), &mut txn)?;
@@ -152,7 +152,23 @@ impl<B: Backend> RealmStore<B> {
     }
 
     /// Begins the write transaction. As [`Backend::begin_write`].
+    ///
+    /// Where somebody else has written since our last commit, as Crossbar.io
+    /// does beside us, what that was goes into our tables and indexes first,
+    /// as part of this transaction. That costs a walk over the sessions, and
+    /// what there is to add; many events are moved in commits of their own. A
+    /// store that was never [adopted](Self::adopt) stays as it is.
     pub fn begin_write(&self) -> Result<StoreWrite<'_, B>> {
+        loop {
+            let mut txn = self.begin_write_as_is()?;
+            if !txn.is_behind() || self.catch_up(&mut txn)? {
+                return Ok(txn);
+            }
+            txn.commit()?;
+        }
+    }
+
+    fn begin_write_as_is(&self) -> Result<StoreWrite<'_, B>> {
         let txn = self.db.begin_write()?;
         let stamp = Stamp::read(&self.meta, &txn)?;
         Ok(StoreWrite::new(txn, self.meta, stamp))

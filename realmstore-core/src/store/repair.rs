@@ -326,7 +326,7 @@ impl<'b, B: Backend, F: FnMut(&Repaired) -> ControlFlow<()>> Repairer<'b, B, F> 
         let mut txn = self.db.begin_write()?;
         let mut directory = Directory::read(&txn)?;
         AllTables::attach(&mut SlotsToMake::new(&mut txn, &mut directory))?;
-        Stamp::Stale.carry_over(&meta_space(&directory), &mut txn)?;
+        Stamp::Missing.carry_over(&meta_space(&directory), &mut txn)?;
         txn.commit()
     }
 
@@ -466,7 +466,7 @@ impl<'b, B: Backend, F: FnMut(&Repaired) -> ControlFlow<()>> Repairer<'b, B, F> 
         let repaired = put_in_quarantine(&mut txn, tables, &moved)?;
         if tables.slot(Kind::Meta).is_some() {
             // The index by authid is relied on again when all is done.
-            txn.set_stamp(Stamp::Stale);
+            txn.set_stamp(Stamp::Missing);
         }
         txn.commit()?;
         self.last_commit = self.last_commit.map(|last| last + 1);

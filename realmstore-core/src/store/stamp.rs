@@ -4,8 +4,10 @@
 //! our table of events. So every commit of ours that leaves them complete
 //! notes its own number ([`ReadTxn::commit_number`]) in the meta table. When
 //! the number found there is that of the store's last commit, everything of
-//! ours can be relied on; when it is not, answers are made without it, until
-//! [`adopt`](crate::RealmStore::adopt).
+//! ours can be relied on; when it is not, answers are made without it, and the
+//! next write transaction begins by [catching up](super::catch_up). A store
+//! without a stamp has never been complete: [`adopt`](crate::RealmStore::adopt)
+//! makes it so.
 
 use crate::Result;
 use crate::backend::{ReadTxn, WriteTxn};
@@ -14,6 +16,9 @@ use crate::table::{Slot, Space};
 
 /// The stamp's key in the meta table.
 pub(super) const KEY: &[u8] = &[0];
+
+/// The number of no commit.
+const NEVER: u64 = 0;
 
 /// The stamp's key in the keyspace, given the meta table's slot.
 pub(super) fn key(meta: Slot) -> KeyBuf {
@@ -27,11 +32,9 @@ pub(super) fn key(meta: Slot) -> KeyBuf {
 pub(super) enum Stamp {
     /// It is of the last commit: our indexes are complete.
     Current,
-    /// It is of an earlier commit, or cannot be read. It must not stay where
-    /// we write: a file whose commits are counted anew (a compacted copy of
-    /// LMDB) could come to its number again.
+    /// It is of an earlier commit, or cannot be read: somebody else has written since.
     Stale,
-    /// There is none.
+    /// There is none: the indexes were never complete.
     Missing,
 }
 
@@ -40,7 +43,9 @@ impl Stamp {
         let Some(value) = meta.get(txn, |out| out.extend_from_slice(KEY))? else {
             return Ok(Self::Missing);
         };
-        let number = u64::from_bytes(value.as_ref()).ok();
+        let number = u64::from_bytes(value.as_ref())
+            .ok()
+            .filter(|&number| number != NEVER);
         let last = txn.commit_number();
         if number.is_some() && (last.is_none() || last == number) {
             Ok(Self::Current)
@@ -49,18 +54,19 @@ impl Stamp {
         }
     }
 
-    /// Makes what is true after this transaction's own commit, given what was
-    /// true before it: a current stamp goes on, a stale one goes.
+    /// Makes the same true after this transaction's own commit.
     pub(super) fn carry_over<X: WriteTxn>(self, meta: &Space, txn: &mut X) -> Result<()> {
-        match self {
-            Self::Current => {
-                let number = txn.commit_number().map_or(0, |last| last + 1);
-                let mut value = KeyBuf::new();
-                number.encode(&mut value);
-                meta.put(txn, |out| out.extend_from_slice(KEY), &value)
+        let number = match self {
+            Self::Current => txn.commit_number().map_or(NEVER + 1, |last| last + 1),
+            // The number that is there could become true again: commits are
+            // counted anew in a compacted copy of an LMDB file.
+            Self::Stale => NEVER,
+            Self::Missing => {
+                return meta.delete(txn, |out| out.extend_from_slice(KEY)).map(drop);
             }
-            Self::Stale => meta.delete(txn, |out| out.extend_from_slice(KEY)).map(drop),
-            Self::Missing => Ok(()),
-        }
+        };
+        let mut value = KeyBuf::new();
+        number.encode(&mut value);
+        meta.put(txn, |out| out.extend_from_slice(KEY), &value)
     }
 }

@@ -30,6 +30,11 @@ impl<'b, B: Backend> StoreWrite<'b, B> {
         self.broken_off = true;
     }
 
+    /// Whether somebody else has written since our indexes were complete.
+    pub(super) fn is_behind(&self) -> bool {
+        self.stamp == Stamp::Stale
+    }
+
     /// Says whether our indexes will be complete when this is committed.
     pub(super) fn set_stamp(&mut self, stamp: Stamp) {
         self.stamp = stamp;

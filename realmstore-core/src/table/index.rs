@@ -42,6 +42,10 @@ pub trait Index: Sized + 'static {
     fn key(record: &ViewOf<'_, Self::Table>) -> Result<Option<Self::Key>>;
 }
 
+/// Rows that are read before as many are written: no scan can be open while
+/// the transaction changes.
+const BATCH: usize = 1024;
+
 /// An index attached to a store.
 pub struct IndexHandle<I: Index> {
     space: Space,
@@ -128,10 +132,8 @@ impl<I: Index> IndexHandle<I> {
         &self,
         txn: &mut X,
         table: &TableHandle<I::Table>,
-        mut on_damage: impl FnMut(&[u8], Error),
+        on_damage: impl FnMut(&[u8], Error),
     ) -> Result<u64> {
-        /// Rows that are read before as many are written: no scan can be open while the transaction changes.
-        const BATCH: usize = 1024;
         let slot = self.space.writable_slot()?;
         let mut keys: Vec<KeyBuf> = Vec::with_capacity(BATCH);
         loop {
@@ -149,6 +151,19 @@ impl<I: Index> IndexHandle<I> {
                 txn.delete(&key)?;
             }
         }
+        self.add_missing(txn, table, on_damage)
+    }
+
+    /// Adds the rows of all records to an index that has some of them; as
+    /// [`rebuild`](Self::rebuild). For an index that is not unique: what is
+    /// there already is left as it is. Returns how many records are in it.
+    pub(crate) fn add_missing<X: WriteTxn>(
+        &self,
+        txn: &mut X,
+        table: &TableHandle<I::Table>,
+        mut on_damage: impl FnMut(&[u8], Error),
+    ) -> Result<u64> {
+        let slot = self.space.writable_slot()?;
         let mut rows = 0;
         let mut next = KeyBuf::new();
         let mut changes: Vec<(KeyBuf, KeyBuf)> = Vec::with_capacity(BATCH);
