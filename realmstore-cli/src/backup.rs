@@ -3,11 +3,13 @@
 use std::fs;
 
 use realmstore_core::{Engine, Location, RealmStore};
-use realmstore_lmdb_pages::{DATA_FILE, Severity, check, copy_snapshot};
+use realmstore_lmdb_pages::{DATA_FILE, PagesBackend, copy_snapshot};
 
+use crate::Outcome;
 use crate::copy::copy_into;
-use crate::engines::Engines;
+use crate::engines::{Damage, Engines};
 use crate::failure::{Failure, Result};
+use crate::lmdb::check_lmdb;
 use crate::output::{Output, warn};
 use crate::place::{NewStore, require_lasting, require_nothing_at};
 use crate::table::{bytes, grouped};
@@ -19,13 +21,13 @@ pub(crate) fn backup<E: Engines>(
     from: &Location,
     to: &Location,
     output: &mut Output,
-) -> Result<()> {
+) -> Result<Outcome> {
     let to = &same_engine(from, to)?;
     require_nothing_at(to.path())?;
     let made = NewStore::at(to, "backing-up")?;
     let copied = fill(engines, from, &made)?;
     made.put_in_place()?;
-    output.line(format_args!("{copied} from {from} to {to}"))
+    copied.print(from, to, output)
 }
 
 /// Puts the backup at `from` back in the place `to`.
@@ -35,7 +37,7 @@ pub(crate) fn restore<E: Engines>(
     to: &Location,
     replace: bool,
     output: &mut Output,
-) -> Result<()> {
+) -> Result<Outcome> {
     let to = &same_engine(from, to)?;
     let in_the_way = require_nothing_at(to.path()).err();
     let replaces = in_the_way.is_some();
@@ -58,14 +60,33 @@ pub(crate) fn restore<E: Engines>(
     } else {
         made.put_in_place()?;
     }
-    output.line(format_args!("{copied} from {from} to {to}"))
+    copied.print(from, to, output)
+}
+
+/// What was copied.
+struct Copy {
+    what: String,
+    /// Whether its file is damaged, and so was the one that it was copied from.
+    is_damaged: bool,
+}
+
+impl Copy {
+    fn print(self, from: &Location, to: &Location, output: &mut Output) -> Result<Outcome> {
+        output.line(format_args!("{} from {from} to {to}", self.what))?;
+        if !self.is_damaged {
+            return Ok(Outcome::Done);
+        }
+        warn("the file is damaged, and so is its copy");
+        Ok(Outcome::Found)
+    }
 }
 
 /// Where a store of the engine of `from` goes that is to stand at `to`: a path
 /// alone says nothing of an engine.
 fn same_engine(from: &Location, to: &Location) -> Result<Location> {
     require_lasting([from, to])?;
-    if to.engine() != from.engine() && to.engine() != Engine::Lmdb && !is_lmdb(from) {
+    let is_same = to.engine() == from.engine() || to.engine().is_lmdb() && from.engine().is_lmdb();
+    if !is_same && to.engine() != Engine::Lmdb {
         return Err(Failure::new(format!(
             "{to}: a backup has the engine of its store, {}; `realmstore copy` changes it",
             from.engine()
@@ -74,41 +95,36 @@ fn same_engine(from: &Location, to: &Location) -> Result<Location> {
     Ok(Location::new(from.engine(), to.path()))
 }
 
-fn is_lmdb(location: &Location) -> bool {
-    matches!(location.engine(), Engine::Lmdb | Engine::Lmdb10)
-}
-
-/// Fills a store in the making with what another one holds at one moment; says what that is.
-fn fill<E: Engines>(engines: &E, from: &Location, made: &NewStore<'_>) -> Result<String> {
-    if !is_lmdb(from) {
+/// Fills a store in the making with what another one holds at one moment.
+fn fill<E: Engines>(engines: &E, from: &Location, made: &NewStore<'_>) -> Result<Copy> {
+    if !from.engine().is_lmdb() {
         let copied = copy_into(engines, &engines.read(from)?, made)?;
         let (entries, size) = (grouped(copied.entries), bytes(copied.bytes));
-        return Ok(format!("{entries} entries, {size}, copied and compared"));
+        return Ok(Copy {
+            what: format!("{entries} entries, {size}, copied and compared"),
+            is_damaged: false,
+        });
     }
     let unfinished = made.unfinished();
     let directory = unfinished.path();
-    fs::create_dir(directory).map_err(|error| {
-        Failure::Other(
-            format!("{} cannot be made", directory.display()),
-            Some(error),
-        )
-    })?;
+    fs::create_dir(directory).map_err(|error| Failure::at(directory, "cannot be made", error))?;
     let copied = copy_snapshot(from.path(), &directory.join(DATA_FILE))?;
-    // What is no realm store is refused; damage is copied like everything else.
-    RealmStore::attach(engines.read_in_place(&unfinished)?)?;
-    let mut damaged = 0u64;
-    check(directory, |finding| {
-        if finding.severity == Severity::Damage {
-            warn(format_args!("{from}: {finding}"));
-            damaged += 1;
-        }
+    let copy = PagesBackend::open(directory)?;
+    let mut is_damaged = false;
+    check_lmdb(&copy, &mut |Damage { place, problem }| {
+        warn(format_args!("{from}: {place} {problem}"));
+        is_damaged = true;
     })?;
-    if damaged > 0 {
-        warn("the file is damaged, and so is its copy");
+    if !is_damaged {
+        // What is no realm store is refused.
+        RealmStore::attach(copy)?;
     }
-    Ok(format!(
-        "commit {}, {}, copied",
-        copied.commit_number,
-        bytes(copied.len)
-    ))
+    Ok(Copy {
+        what: format!(
+            "commit {}, {}, copied",
+            copied.commit_number,
+            bytes(copied.len)
+        ),
+        is_damaged,
+    })
 }

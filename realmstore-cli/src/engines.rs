@@ -24,6 +24,10 @@ pub trait Engines {
     /// can be told.
     fn holder(&self, location: &Location) -> Result<Option<String>>;
 
+    /// Checks the file of an open store below its entries, where that can be
+    /// done, and names all that is damaged in it.
+    fn check_file(&self, store: &Self::Reading, on_damage: &mut dyn FnMut(Damage)) -> Result<()>;
+
     /// Hears that a command is going to write at a location, before it does
     /// anything. An executable that cannot write there hands over to one that
     /// can, with the same arguments, and does not return.
@@ -31,6 +35,15 @@ pub trait Engines {
 
     /// Opens a store to write.
     fn write(&self, location: &Location, writing: Writing) -> Result<Self::Writing>;
+}
+
+/// Something in a file that is not as its engine leaves it.
+#[derive(Debug, Clone)]
+pub struct Damage {
+    /// Where it is: `page 7`.
+    pub place: String,
+    /// What is the matter there.
+    pub problem: String,
 }
 
 /// How a store is opened to write.

@@ -15,6 +15,7 @@ pub(crate) struct Findings<'o> {
     errors: u64,
     warnings: u64,
     remarks: u64,
+    rows: u64,
 }
 
 impl<'o> Findings<'o> {
@@ -26,6 +27,7 @@ impl<'o> Findings<'o> {
             errors: 0,
             warnings: 0,
             remarks: 0,
+            rows: 0,
         }
     }
 
@@ -57,11 +59,21 @@ impl<'o> Findings<'o> {
         ))
     }
 
-    /// Sums up; `rows` is how many were looked at.
-    pub(crate) fn finish(self, rows: u64) -> Result<Outcome> {
+    /// Whether any is an error.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// Takes note of how many rows were looked at.
+    pub(crate) fn add_rows(&mut self, rows: u64) {
+        self.rows += rows;
+    }
+
+    /// Sums up.
+    pub(crate) fn finish(self) -> Result<Outcome> {
         let summary = format!(
             "{} rows verified: {} errors, {} warnings, {} remarks",
-            grouped(rows),
+            grouped(self.rows),
             grouped(self.errors),
             grouped(self.warnings),
             grouped(self.remarks)
@@ -71,10 +83,10 @@ impl<'o> Findings<'o> {
         } else {
             self.output.line(summary)?;
         }
-        Ok(if self.errors == 0 {
-            Outcome::Done
-        } else {
+        Ok(if self.has_errors() {
             Outcome::Found
+        } else {
+            Outcome::Done
         })
     }
 }

@@ -39,9 +39,9 @@ use clap::{CommandFactory, Parser};
 use realmstore_core::{ErrorKind, Location, Order, RealmStore};
 
 use crate::cli::{Cli, Command, PageArgs};
-pub use crate::engines::{Engines, Writing};
+pub use crate::engines::{Damage, Engines, Writing};
 pub use crate::failure::{Failure, Result};
-pub use crate::lmdb::read_lmdb;
+pub use crate::lmdb::{check_lmdb, read_lmdb};
 use crate::output::{Output, to_stderr};
 use crate::rows::Page;
 
@@ -89,17 +89,20 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
     };
     let done = match command {
         Command::Verify { store, format } => {
-            return verify::run(&engines.read(&store.location)?, format.json, output);
+            return verify::run(engines, &store.location, format.json, output);
         }
         Command::Repair {
             store,
             writing,
             format,
         } => {
-            engines.will_write(&store.location)?;
-            // Not attached: that would refuse what is to be repaired.
-            let db = engines.write(&store.location, writing.into())?;
-            return repair::run(&db, format.json, output);
+            return repair::run(
+                engines,
+                &store.location,
+                writing.into(),
+                format.json,
+                output,
+            );
         }
         Command::Quarantine { store, format } => {
             quarantine::run(&engines.read(&store.location)?, format.json, output)
@@ -174,12 +177,14 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
             from_time,
             format,
         } => tail::run(engines, &store.location, from_time, format.json, output),
-        Command::Backup { store, to } => backup::backup(engines, &store.location, &to, output),
+        Command::Backup { store, to } => {
+            return backup::backup(engines, &store.location, &to, output);
+        }
         Command::Restore {
             backup: from,
             to,
             replace,
-        } => backup::restore(engines, &from, &to, replace, output),
+        } => return backup::restore(engines, &from, &to, replace, output),
         Command::Copy { from, to } => copy::run(engines, &from, &to, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -3,7 +3,21 @@
 use std::path::Path;
 
 use realmstore_core::{Backend, Error, ErrorKind, Result};
-use realmstore_lmdb_pages::{PagesBackend, copy_snapshot};
+use realmstore_lmdb_pages::{PagesBackend, Severity, copy_snapshot};
+
+use crate::engines::Damage;
+
+/// Checks every page of an LMDB file.
+pub fn check_lmdb(file: &PagesBackend, on_damage: &mut dyn FnMut(Damage)) -> Result<()> {
+    file.check(|finding| {
+        if finding.severity == Severity::Damage {
+            on_damage(Damage {
+                place: format!("page {}", finding.page),
+                problem: finding.message,
+            });
+        }
+    })
+}
 
 /// The largest file of a running router that is copied to be read.
 const LARGEST_COPY: u64 = 1 << 30;

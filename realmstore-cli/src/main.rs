@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use realmstore::lmdb::{self, FileFormat, LmdbOptions};
 use realmstore::{AnyBackend, Engine, Location, OpenOptions};
-use realmstore_cli::{Engines, Failure, Result, Writing};
+use realmstore_cli::{Damage, Engines, Failure, Result, Writing};
 
 /// The executable that writes files of LMDB 1.0. It is installed beside this one.
 const COMPANION: &str = "realmstore-lmdb10";
@@ -25,7 +25,7 @@ impl Engines for Compiled {
     type Writing = AnyBackend;
 
     fn read(&self, location: &Location) -> Result<AnyBackend> {
-        if !is_lmdb(location) {
+        if !location.engine().is_lmdb() {
             return self.read_in_place(location);
         }
         let file = realmstore_cli::read_lmdb(location.path(), |path| lmdb::holder(path))?;
@@ -33,7 +33,7 @@ impl Engines for Compiled {
     }
 
     fn read_in_place(&self, location: &Location) -> Result<AnyBackend> {
-        Ok(if is_lmdb(location) {
+        Ok(if location.engine().is_lmdb() {
             AnyBackend::Pages(realmstore::lmdb_pages::PagesBackend::open(location.path())?)
         } else {
             OpenOptions::new().read_only(true).open_backend(location)?
@@ -41,14 +41,21 @@ impl Engines for Compiled {
     }
 
     fn holder(&self, location: &Location) -> Result<Option<String>> {
-        if !is_lmdb(location) {
+        if !location.engine().is_lmdb() {
             return Ok(None);
         }
         Ok(lmdb::holder(location.path())?.map(|holder| holder.to_string()))
     }
 
+    fn check_file(&self, store: &AnyBackend, on_damage: &mut dyn FnMut(Damage)) -> Result<()> {
+        match store {
+            AnyBackend::Pages(file) => Ok(realmstore_cli::check_lmdb(file, on_damage)?),
+            _ => Ok(()),
+        }
+    }
+
     fn will_write(&self, location: &Location) -> Result<()> {
-        if !is_lmdb(location) {
+        if !location.engine().is_lmdb() {
             return Ok(());
         }
         match lmdb::sniff(location.path())? {
@@ -64,7 +71,7 @@ impl Engines for Compiled {
                 let options = OpenOptions::new().create(writing.create);
                 Ok(options.open_backend(location)?)
             }
-            Some(limit) if is_lmdb(location) => {
+            Some(limit) if location.engine().is_lmdb() => {
                 let options = LmdbOptions::new().create(writing.create);
                 let limit = usize::try_from(limit).unwrap_or(usize::MAX);
                 let store = options.size_limit(limit).open(location.path())?;
@@ -75,10 +82,6 @@ impl Engines for Compiled {
             ))),
         }
     }
-}
-
-fn is_lmdb(location: &Location) -> bool {
-    matches!(location.engine(), Engine::Lmdb | Engine::Lmdb10)
 }
 
 /// Lets the companion do what this process was asked for. Returns only when

@@ -62,7 +62,10 @@ impl<'l> NewStore<'l> {
         let aside = place.with_file_name(name);
         fs::rename(place, &aside)
             .map_err(|error| Failure::at(place, "cannot be moved aside", error))?;
-        match self.put(&aside) {
+        let put = take_permissions(&aside, self.unfinished().path())
+            .map_err(|error| Failure::at(place, "cannot be given its permissions", error))
+            .and_then(|()| self.put(&aside));
+        match put {
             Ok(()) => Ok(aside),
             Err(error) => {
                 // Whatever happened, there should be a store where there was one.
@@ -121,6 +124,21 @@ fn parent(path: &Path) -> &Path {
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
         fs::File::open(path)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Whoever could open the files of the old store can open those of the new one.
+fn take_permissions(old: &Path, new: &Path) -> io::Result<()> {
+    fs::set_permissions(new, fs::metadata(old)?.permissions())?;
+    for entry in fs::read_dir(new)? {
+        let entry = entry?;
+        match fs::metadata(old.join(entry.file_name())) {
+            Ok(found) if found.is_file() => {
+                fs::set_permissions(entry.path(), found.permissions())?;
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -2,19 +2,49 @@
 
 use std::ops::ControlFlow;
 
-use realmstore_core::Backend;
 use realmstore_core::store::{self, Remedy, Repaired, TableRepair};
+use realmstore_core::{Backend, Location};
 
 use crate::Outcome;
-use crate::failure::Result;
+use crate::engines::{Damage, Engines, Writing};
+use crate::failure::{Failure, Result};
 use crate::findings::place;
 use crate::json::Object;
 use crate::output::Output;
 use crate::table::grouped;
 use crate::verify;
 
-/// Repairs the store, prints what was done, and verifies it.
-pub(crate) fn run<B: Backend>(db: &B, json: bool, output: &mut Output) -> Result<Outcome> {
+/// Repairs the store at a location, prints what was done, and verifies it.
+pub(crate) fn run<E: Engines>(
+    engines: &E,
+    location: &Location,
+    writing: Writing,
+    json: bool,
+    output: &mut Output,
+) -> Result<Outcome> {
+    engines.will_write(location)?;
+    require_sound_file(engines, location)?;
+    // Not attached: that would refuse what is to be repaired.
+    repair(&engines.write(location, writing)?, json, output)
+}
+
+/// Refuses a file whose pages are damaged: the engine would trust them.
+fn require_sound_file<E: Engines>(engines: &E, location: &Location) -> Result<()> {
+    let mut damage = None;
+    engines.check_file(&engines.read(location)?, &mut |found| {
+        damage.get_or_insert(found);
+    })?;
+    let Some(Damage { place, problem }) = damage else {
+        return Ok(());
+    };
+    Err(Failure::new(format!(
+        "{location}: its file is damaged ({place} {problem}), and what the engine would do to it \
+         nobody knows; nothing was changed. `realmstore restore` puts a backup in its place, \
+         `realmstore export` gives what can still be read, `realmstore verify` names all of it"
+    )))
+}
+
+fn repair<B: Backend>(db: &B, json: bool, output: &mut Output) -> Result<Outcome> {
     let mut printed = Ok(());
     let done = store::repair(db, |repaired| {
         printed = print(repaired, json, output);
@@ -31,7 +61,7 @@ pub(crate) fn run<B: Backend>(db: &B, json: bool, output: &mut Output) -> Result
     if done.tables.is_empty() && !json {
         output.line("There was nothing to repair.")?;
     }
-    verify::run(db, json, output)
+    verify::run_on(db, json, output)
 }
 
 fn print(repaired: &Repaired, json: bool, output: &mut Output) -> Result<()> {

@@ -75,7 +75,7 @@ impl Contents {
         let mut txn = db.begin_write().unwrap();
         for (key, value) in &self.rows {
             if self.is_stamp(key) && value.len() == 8 {
-                let number = txn.commit_number().map_or(0, |last| last + 1);
+                let number = txn.commit_number().map_or(1, |last| last + 1);
                 txn.put(key, &number.to_be_bytes()).unwrap();
             } else {
                 txn.put(key, value).unwrap();

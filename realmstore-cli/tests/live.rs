@@ -349,3 +349,105 @@ fn every_command_that_writes_takes_a_file_of_lmdb_1_0() {
         before.len()
     );
 }
+
+/// Overwrites the middle of a page that is in use: the last one that is a leaf.
+fn damage_a_leaf(data: &Path) {
+    const PAGE: usize = 4096;
+    let mut bytes = fs::read(data).unwrap();
+    let leaf = (2..bytes.len() / PAGE)
+        .rev()
+        .find(|page| bytes[page * PAGE + 10] == 2)
+        .unwrap();
+    bytes[leaf * PAGE + 16..leaf * PAGE + 64].fill(0xff);
+    fs::write(data, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_file_is_named_and_kept_from_lmdb() {
+    let recording = copy_of_recording();
+    let data = recording.path().join("data.mdb");
+    damage_a_leaf(&data);
+    let before = fs::read(&data).unwrap();
+    let verified = run_on(recording.path(), "verify", &["--json"]);
+    assert_eq!(verified.status.code(), Some(1), "{}", stderr(&verified));
+    let findings: Vec<Value> = String::from_utf8(verified.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(
+        findings.iter().any(|finding| finding["table"] == "file"
+            && finding["severity"] == "error"
+            && finding["key"].as_str().unwrap().starts_with("page ")),
+        "{findings:?}"
+    );
+
+    let repaired = run_on(recording.path(), "repair", &[]);
+    assert_eq!(repaired.status.code(), Some(2));
+    assert!(
+        stderr(&repaired).contains("is damaged (page "),
+        "{}",
+        stderr(&repaired)
+    );
+    assert_eq!(fs::read(&data).unwrap(), before);
+
+    let directory = tempfile::tempdir().unwrap();
+    let backup = directory.path().join("backup");
+    let backed_up = run_on(recording.path(), "backup", &[backup.to_str().unwrap()]);
+    assert_eq!(backed_up.status.code(), Some(1));
+    assert!(
+        stderr(&backed_up).contains("and so is its copy"),
+        "{}",
+        stderr(&backed_up)
+    );
+}
+
+#[test]
+fn what_cannot_be_opened_is_damage_or_not_to_be_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = run_on(&directory.path().join("none"), "verify", &[]);
+    assert_eq!(missing.status.code(), Some(2));
+    let recording = copy_of_recording();
+    let data = recording.path().join("data.mdb");
+    let mut bytes = fs::read(&data).unwrap();
+    // All but the magic number and the data version, in both header pages.
+    bytes[24..4112].fill(0);
+    bytes[4120..8192].fill(0);
+    fs::write(&data, bytes).unwrap();
+    let no_header = run_on(recording.path(), "verify", &["--json"]);
+    assert_eq!(no_header.status.code(), Some(1), "{}", stderr(&no_header));
+    let finding: Value = serde_json::from_slice(&no_header.stdout).unwrap();
+    assert_eq!(finding["table"], "file");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_that_replaces_another_can_be_opened_by_whom_the_other_could() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    let recording = copy_of_recording();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("store");
+    fs::create_dir(&place).unwrap();
+    fs::copy(recording.path().join("data.mdb"), place.join("data.mdb")).unwrap();
+    fs::set_permissions(place.join("data.mdb"), fs::Permissions::from_mode(0o660)).unwrap();
+    // Only root can give files away; whoever else runs this sees the permissions kept.
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    if is_root {
+        for path in [place.clone(), place.join("data.mdb")] {
+            std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
+        }
+    }
+    let expected = fs::metadata(place.join("data.mdb")).unwrap();
+    text(&run_on(
+        recording.path(),
+        "restore",
+        &[place.to_str().unwrap(), "--replace"],
+    ));
+    let found = fs::metadata(place.join("data.mdb")).unwrap();
+    assert_ne!(found.ino(), expected.ino());
+    assert_eq!(
+        (found.mode(), found.uid(), found.gid()),
+        (expected.mode(), expected.uid(), expected.gid())
+    );
+}

@@ -43,6 +43,11 @@ impl Engine {
         }
     }
 
+    /// Whether it is LMDB, whatever the format of a new store.
+    pub const fn is_lmdb(self) -> bool {
+        matches!(self, Self::Lmdb | Self::Lmdb10)
+    }
+
     /// The engine whose files are in a directory.
     fn recognise(directory: &Path) -> Option<Self> {
         let has = |name: &str| directory.join(name).exists();

@@ -10,6 +10,7 @@ use realmstore_core::{
 };
 
 use crate::ENGINE;
+use crate::check::{PageFinding, check_file};
 use crate::cursor::{Cursor, node};
 use crate::error::Fault;
 use crate::file::{DataFile, data_file};
@@ -41,6 +42,15 @@ impl PagesBackend {
     /// * [`ErrorKind::Io`]: it cannot be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         open(path.as_ref()).map_err(|error| error.engine(ENGINE).operation("open"))
+    }
+
+    /// Checks every page of the file; as [`check`](fn@crate::check).
+    ///
+    /// # Errors
+    /// Those of [`check`](fn@crate::check).
+    pub fn check(&self, on_finding: impl FnMut(PageFinding)) -> Result<()> {
+        check_file(&self.file, self.format, on_finding)
+            .map_err(|error| error.engine(ENGINE).operation("check"))
     }
 
     /// Which of the formats the file has.

@@ -77,7 +77,7 @@ pub fn check(path: &Path, on_finding: impl FnMut(PageFinding)) -> Result<()> {
     check_file(&file, format, on_finding).map_err(|error| error.engine(ENGINE).operation("check"))
 }
 
-fn check_file(
+pub(crate) fn check_file(
     file: &DataFile,
     format: FileFormat,
     mut on_finding: impl FnMut(PageFinding),

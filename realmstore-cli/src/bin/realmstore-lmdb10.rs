@@ -7,7 +7,7 @@
 use std::env;
 use std::process::{Command, ExitCode, Stdio};
 
-use realmstore_cli::{Engines, Failure, Result, Writing};
+use realmstore_cli::{Damage, Engines, Failure, Result, Writing};
 use realmstore_core::{Engine, Location};
 use realmstore_lmdb_pages::PagesBackend;
 use realmstore_lmdb10::{FileFormat, LmdbBackend, LmdbOptions};
@@ -24,7 +24,7 @@ impl Engines for Lmdb10 {
     type Writing = LmdbBackend;
 
     fn read(&self, location: &Location) -> Result<PagesBackend> {
-        if !is_lmdb(location) {
+        if !location.engine().is_lmdb() {
             return read_through_a_copy(location);
         }
         Ok(realmstore_cli::read_lmdb(location.path(), |path| {
@@ -33,7 +33,7 @@ impl Engines for Lmdb10 {
     }
 
     fn read_in_place(&self, location: &Location) -> Result<PagesBackend> {
-        if !is_lmdb(location) {
+        if !location.engine().is_lmdb() {
             return read_through_a_copy(location);
         }
         Ok(PagesBackend::open(location.path())?)
@@ -41,6 +41,10 @@ impl Engines for Lmdb10 {
 
     fn holder(&self, location: &Location) -> Result<Option<String>> {
         Ok(realmstore_lmdb10::holder(location.path())?.map(|holder| holder.to_string()))
+    }
+
+    fn check_file(&self, store: &PagesBackend, on_damage: &mut dyn FnMut(Damage)) -> Result<()> {
+        Ok(realmstore_cli::check_lmdb(store, on_damage)?)
     }
 
     fn will_write(&self, location: &Location) -> Result<()> {
@@ -59,10 +63,6 @@ impl Engines for Lmdb10 {
         }
         Ok(options.open(location.path())?)
     }
-}
-
-fn is_lmdb(location: &Location) -> bool {
-    matches!(location.engine(), Engine::Lmdb | Engine::Lmdb10)
 }
 
 /// Reads a store of another engine, which `realmstore` copies to LMDB first.

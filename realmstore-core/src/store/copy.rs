@@ -98,11 +98,7 @@ pub fn copy<S: Backend, D: Backend>(
 /// What the copy can rely on is what the source could.
 fn copy_stamp<S: ReadTxn, D: WriteTxn>(source: &S, destination: &mut D) -> Result<()> {
     let meta = meta_space(&Directory::read(source)?);
-    match Stamp::read(&meta, source)? {
-        // There may not even be a table for it.
-        Stamp::Missing => Ok(()),
-        stamp => stamp.carry_over(&meta, destination),
-    }
+    Stamp::read(&meta, source)?.carry_over(&meta, destination)
 }
 
 fn compare<S: ReadTxn, D: ReadTxn>(source: &S, copy: &D) -> Result<()> {

@@ -61,6 +61,8 @@ impl Stamp {
             // The number that is there could become true again: commits are
             // counted anew in a compacted copy of an LMDB file.
             Self::Stale => NEVER,
+            // A store that has none need not have a table for it either.
+            Self::Missing if meta.slot().is_none() => return Ok(()),
             Self::Missing => {
                 return meta.delete(txn, |out| out.extend_from_slice(KEY)).map(drop);
             }
