@@ -44,7 +44,7 @@ pub(crate) fn system(error: io::Error, path: &Path, doing: &str) -> Error {
 }
 
 /// sled has no error of its own for this one, only the text.
-fn is_locked(error: &sled::Error) -> bool {
+pub(crate) fn is_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
 }
 

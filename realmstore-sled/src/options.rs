@@ -3,6 +3,8 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use realmstore_core::{Durability, Error, ErrorKind, Result};
 
@@ -130,7 +132,7 @@ impl SledOptions {
         if let Some(bytes) = self.cache_size {
             config = config.cache_capacity(bytes);
         }
-        let db = config.open().map_err(|error| error::opening(error, path))?;
+        let db = open_patiently(&config).map_err(|error| error::opening(error, path))?;
         let files =
             Files::open(path).map_err(|reason| error::system(reason, path, "cannot be synced"))?;
         if let Err(error) = check_format(&db, path, exists) {
@@ -147,6 +149,23 @@ impl SledOptions {
             self.durability,
         ))
     }
+}
+
+/// Opens sled's own store, once its lock is free.
+///
+/// A process that starts another one lets it have the lock too, until that one
+/// has begun its own program: a store that was just closed may be locked for
+/// some milliseconds more.
+fn open_patiently(config: &sled::Config) -> sled::Result<sled::Db> {
+    const ATTEMPTS: u32 = 10;
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 1..ATTEMPTS {
+        match config.open() {
+            Err(error) if error::is_locked(&error) => thread::sleep(PAUSE),
+            opened => return opened,
+        }
+    }
+    config.open()
 }
 
 /// Looks for the mark of a realm store, and leaves it in a new one.
