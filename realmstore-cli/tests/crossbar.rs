@@ -573,3 +573,80 @@ fn crossbar_goes_on_with_a_store_that_was_adopted() {
         }
     }
 }
+
+/// Crossbar.io's own default for `maxsize`.
+const MAP_SIZE: &str = "128MiB";
+
+#[test]
+fn a_store_of_lmdb_10_is_written_to_while_crossbar_has_it_open() {
+    let node = Node::new();
+    let store = node.store();
+    let mut router = node.start();
+    let mut clients = node.connect();
+    let before = files(&store);
+    clients.publish();
+    wait_until_stored(&store, clients.published.len(), clients.deliveries.len());
+
+    let refused = run_on(&store, "adopt", &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let message = stderr(&refused);
+    assert!(message.contains("is open in process "), "{message}");
+    assert!(message.contains("--size-limit"), "{message}");
+    text(&run_on(&store, "adopt", &["--size-limit", MAP_SIZE]));
+    assert_read(&store, &clients);
+    router.assert_well();
+
+    // What the router stores on top of that is in every answer,
+    let adopted = clients.deliveries.len();
+    clients.publish();
+    wait_until_stored(
+        &store,
+        clients.published.len(),
+        clients.deliveries.len() - adopted,
+    );
+    assert_read(&store, &clients);
+    let is_adopted = || lines(&run_on(&store, "info", &["--json"]))[0]["adopted"] == true;
+    assert!(!is_adopted());
+    let verified = run_on(&store, "verify", &["--json"]);
+    let findings: Vec<_> = String::from_utf8(verified.stdout)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    assert!(
+        findings.iter().all(|finding| !finding.contains("history")),
+        "{findings:?}"
+    );
+
+    // and in our indexes with the next thing that we write.
+    let session = json!({"table": "sessions", "record": {
+        "oid": "00000000-0000-4000-8000-000000000001",
+        "session": 4711,
+        "joined_at": "2026-11-22T12:00:00.000000000Z",
+        "realm": "realm1",
+        "authid": "imported",
+    }});
+    let file = node.directory.path().join("session.jsonl");
+    fs::write(&file, session.to_string()).unwrap();
+    let arguments = [file.to_str().unwrap(), "--size-limit", MAP_SIZE];
+    text(&run_on(&store, "import", &arguments));
+    assert!(is_adopted());
+    assert_read(&store, &clients);
+    router.assert_well();
+
+    // The router goes on storing, and a backup has all of it.
+    let adopted = clients.deliveries.len();
+    clients.publish();
+    wait_until_stored(
+        &store,
+        clients.published.len(),
+        clients.deliveries.len() - adopted,
+    );
+    let backup = node.directory.path().join("backup");
+    text(&run_on(&store, "backup", &[backup.to_str().unwrap()]));
+    assert_read(&backup, &clients);
+    router.assert_well();
+    assert_eq!(files(&store), before);
+    clients.leave();
+    router.stop();
+}

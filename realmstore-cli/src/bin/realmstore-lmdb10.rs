@@ -8,7 +8,7 @@ use std::env;
 use std::process::{Command, ExitCode, Stdio};
 
 use realmstore_cli::{Damage, Engines, Failure, Result, Writing};
-use realmstore_core::{Engine, Location};
+use realmstore_core::{Engine, ErrorKind, Location};
 use realmstore_lmdb_pages::PagesBackend;
 use realmstore_lmdb10::{FileFormat, LmdbBackend, LmdbOptions};
 
@@ -61,7 +61,13 @@ impl Engines for Lmdb10 {
         if let Some(limit) = writing.size_limit {
             options = options.size_limit(usize::try_from(limit).unwrap_or(usize::MAX));
         }
-        Ok(options.open(location.path())?)
+        let opened = options.open(location.path());
+        opened.map_err(|error| match error.kind() {
+            ErrorKind::InUse if writing.size_limit.is_none() => {
+                Failure::new(format!("{error}; `--size-limit SIZE` gives that limit"))
+            }
+            _ => error.into(),
+        })
     }
 }
 
