@@ -244,6 +244,7 @@ macro_rules! suites {
                 [$($no_sharing)?] [
                     what_others_commit_is_in_every_answer
                     a_writer_catches_up_with_many_events_of_others
+                    a_store_that_was_repaired_is_caught_up_with_all_the_same
                 ]
                 [$($no_reopening)?] [
                     own_tables_survive_a_reopen

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use realmstore_core::{Engine, Location, RealmStore};
+use realmstore_core::{Engine, ErrorKind, Location, RealmStore};
 use realmstore_lmdb_pages::{DATA_FILE, PagesBackend, copy_snapshot};
 
 use crate::Outcome;
 use crate::copy::copy_into;
-use crate::engines::{Damage, Engines};
+use crate::engines::{Damage, Engines, Writing};
 use crate::failure::{Failure, Result};
 use crate::lmdb::check_lmdb;
 use crate::output::{Output, warn};
@@ -42,16 +42,23 @@ pub(crate) fn restore<E: Engines>(
     let in_the_way = require_nothing_at(to.path()).err();
     let replaces = in_the_way.is_some();
     if let Some(refusal) = in_the_way.filter(|_| !replace) {
-        return Err(refusal);
-    }
-    if let Some(holder) = engines.holder(to)? {
         return Err(Failure::new(format!(
-            "{holder} has {to} open; stop it before its store is replaced"
+            "{refusal} without --replace, which moves it aside"
         )));
+    }
+    if replaces {
+        require_nobody_at(engines, to)?;
     }
     let made = NewStore::at(to, "restoring")?;
     let copied = fill(engines, from, &made)?;
+    if copied.is_damaged {
+        return Err(Failure::new(format!(
+            "the file of the backup {from} is damaged; nothing was changed"
+        )));
+    }
     if replaces {
+        // Copying may have taken long.
+        require_nobody_at(engines, to)?;
         let aside = made.replace()?;
         output.line(format_args!(
             "What stood at {to} is now at {}",
@@ -61,6 +68,33 @@ pub(crate) fn restore<E: Engines>(
         made.put_in_place()?;
     }
     copied.print(from, to, output)
+}
+
+/// Refuses to replace a store that somebody has open, or one of another engine.
+fn require_nobody_at<E: Engines>(engines: &E, to: &Location) -> Result<()> {
+    let Some(found) = Engine::recognise(to.path()) else {
+        return Ok(());
+    };
+    if found != to.engine() && !(found.is_lmdb() && to.engine().is_lmdb()) {
+        return Err(Failure::new(format!(
+            "{} holds a store of {found}, and the backup is one of {}; move it aside yourself",
+            to.path().display(),
+            to.engine()
+        )));
+    }
+    if let Some(holder) = engines.holder(to)? {
+        return Err(Failure::new(format!(
+            "{holder} has {to} open; stop it before its store is replaced"
+        )));
+    }
+    if found.is_lmdb() {
+        return Ok(());
+    }
+    // These engines let nobody else open a store to write.
+    match engines.write(to, Writing::default()) {
+        Err(failure) if failure.is(ErrorKind::InUse) => Err(failure),
+        _ => Ok(()),
+    }
 }
 
 /// What was copied.

@@ -156,7 +156,9 @@ pub(crate) enum Command {
     /// One object for each record, with its table: sessions by the time of
     /// joining, publications by time, events by subscription and time. A
     /// record that is damaged comes as far as it can be read, marked as
-    /// damaged, and is named on standard error.
+    /// damaged, and is named on standard error. So is a page of an LMDB file
+    /// that cannot be read at all; what stood there is left out, and the exit
+    /// code is 1.
     #[command(after_long_help = EXPORT_EXAMPLES)]
     Export {
         #[command(flatten)]
@@ -230,7 +232,8 @@ pub(crate) enum Command {
     /// Moves the events that Crossbar.io wrote into a table that is in order,
     /// and completes the indexes. Crossbar.io can still open the store; it
     /// does not see the events that were moved. May be stopped and run again
-    /// at any time. Crossbar.io must not have the store open meanwhile.
+    /// at any time. Crossbar.io may have a file of LMDB 1.0 open meanwhile, with
+    /// --size-limit; one of LMDB 0.9 it may not.
     #[command(after_long_help = "Example:\n  realmstore adopt /var/lib/crossbar/realm1")]
     Adopt {
         #[command(flatten)]
@@ -248,8 +251,10 @@ pub(crate) enum Command {
     ///   remark   how things are, and may be
     ///
     /// A store as Crossbar.io leaves it is sound: that its events are in no
-    /// order, and that it lacks an index of ours, are remarks. Exits with 1
-    /// when there is an error. With --json the summary goes to standard error.
+    /// order, and that it lacks an index of ours, are remarks. But a publication
+    /// that cfxdb damaged when it wrote it is an error: nobody can tell any more
+    /// whom it was meant for. Exits with 1 when there is an error. With --json
+    /// the summary goes to standard error.
     #[command(
         verbatim_doc_comment,
         after_long_help = "Example:\n  realmstore verify /var/lib/crossbar/realm1 --json"
@@ -309,7 +314,7 @@ pub(crate) enum Command {
     Copy {
         /// The store to copy: ENGINE:PATH, or its path alone
         from: Location,
-        /// Where the copy goes: ENGINE:PATH, or a path alone for LMDB
+        /// Where the copy goes: ENGINE:PATH, or a path alone for LMDB 0.9
         to: Location,
     },
     /// A copy of a store to keep, while whoever has it open goes on

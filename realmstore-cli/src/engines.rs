@@ -11,9 +11,18 @@ pub trait Engines {
     /// A store that is open to be written.
     type Writing: Backend;
 
-    /// Opens the store at a location, and changes nothing about it. Whatever
-    /// another process writes meanwhile, reading it comes to its end.
+    /// Opens the store at a location, and changes nothing about it. Where
+    /// another process has it open, reading it comes to its end all the same,
+    /// if it is not too large and not written to without a pause; else it may
+    /// end with [`ErrorKind::Conflict`](realmstore_core::ErrorKind::Conflict).
     fn read(&self, location: &Location) -> Result<Self::Reading>;
+
+    /// As [`read`](Self::read), and goes on behind what is damaged in the file,
+    /// where that can be done: [`skipped`](Self::skipped) tells what it was.
+    fn read_past_damage(&self, location: &Location) -> Result<Self::Reading>;
+
+    /// What reading past damage left out.
+    fn skipped(&self, store: &Self::Reading) -> Vec<Damage>;
 
     /// As [`read`](Self::read), for one short look: where another process
     /// commits while it is taken, it may end with

@@ -41,8 +41,8 @@ use realmstore_core::{ErrorKind, Location, Order, RealmStore};
 use crate::cli::{Cli, Command, PageArgs};
 pub use crate::engines::{Damage, Engines, Writing};
 pub use crate::failure::{Failure, Result};
-pub use crate::lmdb::{check_lmdb, read_lmdb};
-use crate::output::{Output, to_stderr};
+pub use crate::lmdb::{check_lmdb, read_lmdb, skipped_in_lmdb};
+use crate::output::{Output, to_stderr, warn};
 use crate::rows::Page;
 
 /// A command found what it was to look for.
@@ -52,6 +52,7 @@ const FOUND: u8 = 1;
 const FAILED: u8 = 2;
 
 /// How a command ended that could do what it was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// All is well.
     Done,
@@ -120,7 +121,9 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
                 authid: authid.as_deref(),
                 session,
             };
-            lists::sessions(&open(&store)?, wanted, page.into(), format.json, output)
+            return past_damage(engines, &store.location, |store| {
+                lists::sessions(store, wanted, page.into(), format.json, output)
+            });
         }
         Command::Publications {
             store,
@@ -128,8 +131,9 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
             page,
             format,
         } => {
-            let store = open(&store)?;
-            lists::publications(&store, topic.as_deref(), page.into(), format.json, output)
+            return past_damage(engines, &store.location, |store| {
+                lists::publications(store, topic.as_deref(), page.into(), format.json, output)
+            });
         }
         Command::Events {
             store,
@@ -137,8 +141,9 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
             page,
             format,
         } => {
-            let store = open(&store)?;
-            lists::events(&store, subscription, page.into(), format.json, output)
+            return past_damage(engines, &store.location, |store| {
+                lists::events(store, subscription, page.into(), format.json, output)
+            });
         }
         Command::Subscriptions { store, format } => {
             subscriptions::run(&open(&store)?, format.json, output)
@@ -159,8 +164,14 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
         Command::Export {
             store,
             parquet: Some(directory),
-        } => export::parquet::run(&open(&store)?, &directory, output),
-        Command::Export { store, .. } => export::run(&open(&store)?, output),
+        } => {
+            return past_damage(engines, &store.location, |store| {
+                export::parquet::run(store, &directory, output)
+            });
+        }
+        Command::Export { store, .. } => {
+            return past_damage(engines, &store.location, |store| export::run(store, output));
+        }
         Command::Import {
             store,
             from,
@@ -193,6 +204,27 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
         }
     };
     done.map(Outcome::from)
+}
+
+/// Reads a store as far as its file can be read, and names what cannot.
+fn past_damage<E: Engines>(
+    engines: &E,
+    location: &Location,
+    read: impl FnOnce(&RealmStore<E::Reading>) -> Result<()>,
+) -> Result<Outcome> {
+    let store = RealmStore::attach(engines.read_past_damage(location)?)?;
+    read(&store)?;
+    let skipped = engines.skipped(store.db());
+    for Damage { place, problem } in &skipped {
+        warn(format_args!(
+            "{location}: what stood at {place} is left out: it {problem}"
+        ));
+    }
+    Ok(if skipped.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Found
+    })
 }
 
 /// Opens a store that is there, to write to it.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use realmstore_core::{Backend, Error, ErrorKind, Result};
-use realmstore_lmdb_pages::{PagesBackend, Severity, copy_snapshot};
+use realmstore_lmdb_pages::{PageFinding, PagesBackend, Severity};
 
 use crate::engines::Damage;
 
@@ -11,12 +11,21 @@ use crate::engines::Damage;
 pub fn check_lmdb(file: &PagesBackend, on_damage: &mut dyn FnMut(Damage)) -> Result<()> {
     file.check(|finding| {
         if finding.severity == Severity::Damage {
-            on_damage(Damage {
-                place: format!("page {}", finding.page),
-                problem: finding.message,
-            });
+            on_damage(damage(finding));
         }
     })
+}
+
+/// What reading an LMDB file past its damage left out.
+pub fn skipped_in_lmdb(file: &PagesBackend) -> Vec<Damage> {
+    file.skipped().into_iter().map(damage).collect()
+}
+
+fn damage(finding: PageFinding) -> Damage {
+    Damage {
+        place: format!("page {}", finding.page),
+        problem: finding.message,
+    }
 }
 
 /// The largest file of a running router that is copied to be read.
@@ -25,10 +34,12 @@ const LARGEST_COPY: u64 = 1 << 30;
 /// Opens an LMDB file to be read, without LMDB: none of its locks is taken,
 /// and whoever has the file open goes on undisturbed.
 ///
-/// A file that somebody has open, as `holder` tells, is copied first, since
-/// what is read of it in place is good only until two more commits are made.
-/// One of more than 1 GiB is read in place all the same; whoever wants all of
-/// it takes a backup.
+/// A file that somebody has open, as `holder` tells, is copied to a temporary
+/// one first, since what is read of it in place is good only until two more
+/// commits are made.
+/// One of more than 1 GiB, or one that is committed to faster than it can be
+/// copied, is read in place all the same; whoever wants all of it takes a
+/// backup.
 pub fn read_lmdb<H>(
     path: &Path,
     holder: impl FnOnce(&Path) -> Result<Option<H>>,
@@ -39,15 +50,16 @@ pub fn read_lmdb<H>(
     if !may_be_held || in_place.info()?.size_on_disk > LARGEST_COPY {
         return Ok(in_place);
     }
-    let directory = tempfile::tempdir().map_err(|reason| {
+    let copy = tempfile::tempfile().map_err(|reason| {
         Error::new(
             ErrorKind::Io,
-            "no temporary directory can be made to copy the store to",
+            "no temporary file can be made to copy the store to",
         )
         .source(reason)
     })?;
-    let copy = directory.path().join("data.mdb");
-    copy_snapshot(path, &copy)?;
-    // Open, it needs no name; the directory goes now, whatever ends this process.
-    PagesBackend::open(copy)
+    match in_place.copied_into(copy) {
+        // A short look may still be had before the next two commits.
+        Err(error) if error.kind() == ErrorKind::Busy => Ok(in_place),
+        copied => copied,
+    }
 }

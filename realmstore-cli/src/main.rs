@@ -32,6 +32,20 @@ impl Engines for Compiled {
         Ok(AnyBackend::Pages(file))
     }
 
+    fn read_past_damage(&self, location: &Location) -> Result<AnyBackend> {
+        Ok(match self.read(location)? {
+            AnyBackend::Pages(file) => AnyBackend::Pages(file.past_damage()),
+            other => other,
+        })
+    }
+
+    fn skipped(&self, store: &AnyBackend) -> Vec<Damage> {
+        match store {
+            AnyBackend::Pages(file) => realmstore_cli::skipped_in_lmdb(file),
+            _ => Vec::new(),
+        }
+    }
+
     fn read_in_place(&self, location: &Location) -> Result<AnyBackend> {
         Ok(if location.engine().is_lmdb() {
             AnyBackend::Pages(realmstore::lmdb_pages::PagesBackend::open(location.path())?)

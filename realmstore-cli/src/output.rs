@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::time::Duration;
 
 use crate::failure::Result;
 use crate::json::Object;
@@ -51,6 +52,31 @@ impl Output {
         }
         serde_json::to_writer_pretty(&mut self.out, object)?;
         Ok(self.out.write_all(b"\n")?)
+    }
+
+    /// Waits for some time, or until nobody is left who reads the output.
+    ///
+    /// # Errors
+    /// When nobody is left.
+    #[cfg(unix)]
+    pub(crate) fn wait(&self, time: Duration) -> Result<()> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+        let time = Timespec::try_from(time).map_err(io::Error::other)?;
+        let stdout = io::stdout();
+        let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+        match poll(&mut watched, Some(&time)) {
+            Err(rustix::io::Errno::INTR) | Ok(0) => Ok(()),
+            Err(error) => Err(io::Error::from(error).into()),
+            Ok(_) => Err(io::Error::from(io::ErrorKind::BrokenPipe).into()),
+        }
+    }
+
+    /// Waits for some time.
+    #[cfg(not(unix))]
+    pub(crate) fn wait(&self, time: Duration) -> Result<()> {
+        std::thread::sleep(time);
+        Ok(())
     }
 
     /// Writes out what is still held back.

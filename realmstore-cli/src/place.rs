@@ -49,7 +49,13 @@ impl<'l> NewStore<'l> {
     /// Puts the finished store in its place, where there must be nothing. It
     /// then belongs to whom its directory belongs to.
     pub(crate) fn put_in_place(self) -> Result<()> {
-        self.put(parent(self.location.path()))
+        let place = self.location.path();
+        self.prepare(parent(place))?;
+        // An empty directory may stand in the way; rename does not replace one everywhere.
+        let _ = fs::remove_dir(place);
+        fs::rename(self.unfinished().path(), place)
+            .and_then(|()| sync_directory(parent(place)))
+            .map_err(|error| Failure::at(place, "cannot be put in place", error))
     }
 
     /// Puts the finished store in its place. What stands there is moved aside,
@@ -60,30 +66,41 @@ impl<'l> NewStore<'l> {
         // No character that a file system or a location would take amiss.
         name.push(format!(".replaced-{}", Timestamp::now().as_nanos()));
         let aside = place.with_file_name(name);
+        let unfinished = self.unfinished();
+        take_permissions(place, unfinished.path())
+            .map_err(|error| Failure::at(place, "cannot be replaced", error))?;
+        self.prepare(place)?;
         fs::rename(place, &aside)
             .map_err(|error| Failure::at(place, "cannot be moved aside", error))?;
-        let put = take_permissions(&aside, self.unfinished().path())
-            .map_err(|error| Failure::at(place, "cannot be given its permissions", error))
-            .and_then(|()| self.put(&aside));
-        match put {
-            Ok(()) => Ok(aside),
-            Err(error) => {
-                // Whatever happened, there should be a store where there was one.
-                let _ = fs::rename(&aside, place);
-                Err(error)
-            }
+        if let Err(error) = fs::rename(unfinished.path(), place) {
+            let back = match fs::rename(&aside, place) {
+                Ok(()) => "and what stood there stands there again".to_owned(),
+                Err(_) => format!("and what stood there is now at {}", aside.display()),
+            };
+            let what = format!("cannot be put in place, {back}");
+            return Err(Failure::at(place, &what, error));
         }
+        let moved = format!(
+            "is in place, but may not be on disk; what stood there is at {}",
+            aside.display()
+        );
+        sync_directory(parent(place)).map_err(|error| Failure::at(place, &moved, error))?;
+        Ok(aside)
     }
 
-    fn put(&self, owned_like: &Path) -> Result<()> {
-        let (unfinished, place) = (self.unfinished(), self.location.path());
+    /// Makes the finished store one that can be moved to its place: its
+    /// owner's, and on disk.
+    fn prepare(&self, owned_like: &Path) -> Result<()> {
+        let unfinished = self.unfinished();
         give_to_owner_of(owned_like, unfinished.path())
-            .map_err(|error| Failure::at(place, "cannot be given to its owner", error))?;
-        // An empty directory may stand in the way; rename does not replace one everywhere.
-        let _ = fs::remove_dir(place);
-        fs::rename(unfinished.path(), place)
-            .and_then(|()| sync_directory(parent(place)))
-            .map_err(|error| Failure::at(place, "cannot be put in place", error))
+            .and_then(|()| sync_directory(unfinished.path()))
+            .map_err(|error| {
+                Failure::at(
+                    self.location.path(),
+                    "cannot be given to its owner and put on disk",
+                    error,
+                )
+            })
     }
 }
 

@@ -7,12 +7,11 @@
 //! running router for longer than one look at the keys.
 
 use std::ops::Bound;
-use std::thread;
 use std::time::Duration;
 
 use realmstore_core::directory::Directory;
-use realmstore_core::key::prefix_end;
-use realmstore_core::store::CROSSBAR_EVENTS_OID;
+use realmstore_core::key::{Key, prefix_end};
+use realmstore_core::store::{CROSSBAR_EVENTS_OID, EventKey};
 use realmstore_core::table::Slot;
 use realmstore_core::{
     Backend, ErrorKind, Event, Location, Order, Publication, ReadTxn, RealmStore, Scan, Session,
@@ -56,18 +55,27 @@ pub(crate) fn run<E: Engines>(
     drop(store);
     output.flush()?;
     loop {
-        thread::sleep(match last {
+        output.wait(match last {
             Some(_) => INTERVAL,
             None => INTERVAL_WITHOUT_NUMBERS,
-        });
-        let looked = match look(engines.read_in_place(location)?, last, &seen) {
+        })?;
+        let in_place = engines.read_in_place(location);
+        let looked = match in_place.and_then(|store| look(store, last, &seen)) {
             // Commits come faster than all keys can be walked in place.
-            Err(failure) if failure.is(ErrorKind::Conflict) => {
-                look(engines.read(location)?, last, &seen)?
-            }
-            looked => looked?,
+            Err(failure) if failure.is(ErrorKind::Conflict) => engines
+                .read(location)
+                .and_then(|store| look(store, last, &seen)),
+            looked => looked,
         };
-        let Some(look) = looked else { continue };
+        let look = match looked {
+            Ok(Some(look)) => look,
+            Ok(None) => continue,
+            // Nothing is lost by looking again later.
+            Err(failure) if failure.is(ErrorKind::Conflict) || failure.is(ErrorKind::Busy) => {
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
         // Printing may take as long as whoever reads along likes: the snapshot has ended.
         for news in look.news {
             news.print(json, output)?;
@@ -144,7 +152,8 @@ impl Seen {
             note(get(txn, store.publications().slot(), key)?.map(News::Publication));
         }
         for key in added(&before.events, &self.events) {
-            if !before.has_foreign(key) {
+            // One that has been adopted is there no longer, and not new.
+            if !before.has_foreign(key) || self.has_foreign(key) {
                 note(get(txn, store.events().slot(), key)?.map(News::Event));
             }
         }
@@ -155,30 +164,14 @@ impl Seen {
         Ok(all)
     }
 
-    /// Whether an event of ours was one of Crossbar.io's, and has been adopted.
+    /// Whether an event of ours was one of Crossbar.io's.
     fn has_foreign(&self, key: &[u8; 32]) -> bool {
-        let [
-            s0,
-            s1,
-            s2,
-            s3,
-            s4,
-            s5,
-            s6,
-            s7,
-            t0,
-            t1,
-            t2,
-            t3,
-            t4,
-            t5,
-            t6,
-            t7,
-            ..,
-        ] = *key;
-        let foreign = [
-            s0, s1, s2, s3, s4, s5, s6, s7, t7, t6, t5, t4, t3, t2, t1, t0,
-        ];
+        let place = EventKey::from_bytes(key).unwrap_or_default();
+        let (subscription, time) = (place.subscription.get(), place.timestamp.as_nanos());
+        let mut foreign = [0; 16];
+        let (first, second) = foreign.split_at_mut(8);
+        first.copy_from_slice(&subscription.to_be_bytes());
+        second.copy_from_slice(&time.to_le_bytes());
         self.foreign_events.binary_search(&foreign).is_ok()
     }
 }

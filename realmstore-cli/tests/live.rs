@@ -172,6 +172,21 @@ fn events_that_are_adopted_are_not_new() {
     for _ in 0..all {
         tail.next();
     }
+
+    // One of ours at the very time of one of Crossbar.io's is another one, and new.
+    let events = lines(&run_on(recording.path(), "events", &["--json"]));
+    let mut record = events[0].clone();
+    record["receiver"] = 1.into();
+    let line = serde_json::json!({"table": "events", "record": record});
+    let file = recording.path().join("event.jsonl");
+    fs::write(&file, line.to_string()).unwrap();
+    text(&run_on(
+        recording.path(),
+        "import",
+        &[file.to_str().unwrap()],
+    ));
+    assert_eq!(tail.next_json(), line);
+
     text(&run_on(recording.path(), "adopt", &[]));
     tail.assert_quiet();
 }
@@ -350,23 +365,33 @@ fn every_command_that_writes_takes_a_file_of_lmdb_1_0() {
     );
 }
 
-/// Overwrites the middle of a page that is in use: the last one that is a leaf.
-fn damage_a_leaf(data: &Path) {
+/// Overwrites the first entries of a page of publications that is in use.
+fn damage_a_leaf(store: &Path) {
     const PAGE: usize = 4096;
-    let mut bytes = fs::read(data).unwrap();
-    let leaf = (2..bytes.len() / PAGE)
-        .rev()
-        .find(|page| bytes[page * PAGE + 10] == 2)
-        .unwrap();
-    bytes[leaf * PAGE + 16..leaf * PAGE + 64].fill(0xff);
-    fs::write(data, bytes).unwrap();
+    const LEAF: u8 = 2;
+    let data = store.join("data.mdb");
+    let sound = fs::read(&data).unwrap();
+    for (number, page) in sound.chunks(PAGE).enumerate().skip(2) {
+        let holds_topics = page.windows(12).any(|text| text == b"com.example.");
+        if page[10] != LEAF || !holds_topics {
+            continue;
+        }
+        let mut damaged = sound.clone();
+        damaged[number * PAGE + 16..number * PAGE + 64].fill(0xff);
+        fs::write(&data, damaged).unwrap();
+        // Many pages are of earlier commits, and free.
+        if run_on(store, "verify", &[]).status.code() == Some(1) {
+            return;
+        }
+    }
+    panic!("no page of publications is in use");
 }
 
 #[test]
 fn a_damaged_file_is_named_and_kept_from_lmdb() {
     let recording = copy_of_recording();
     let data = recording.path().join("data.mdb");
-    damage_a_leaf(&data);
+    damage_a_leaf(recording.path());
     let before = fs::read(&data).unwrap();
     let verified = run_on(recording.path(), "verify", &["--json"]);
     assert_eq!(verified.status.code(), Some(1), "{}", stderr(&verified));
@@ -391,7 +416,25 @@ fn a_damaged_file_is_named_and_kept_from_lmdb() {
     );
     assert_eq!(fs::read(&data).unwrap(), before);
 
+    // What can be read is given, and what cannot is named.
+    let whole = copy_of_recording();
+    let all = lines(&run_on(whole.path(), "export", &[])).len();
+    let exported = run_on(recording.path(), "export", &[]);
+    assert_eq!(exported.status.code(), Some(1));
+    assert!(
+        stderr(&exported).contains("is left out"),
+        "{}",
+        stderr(&exported)
+    );
+    let rest = String::from_utf8(exported.stdout).unwrap().lines().count();
+    assert!(all / 2 < rest && rest < all, "{rest} of {all}");
+
     let directory = tempfile::tempdir().unwrap();
+    let salvaged = directory.path().join("salvaged");
+    let imported = run_on(&salvaged, "import", &[recording.path().to_str().unwrap()]);
+    assert_eq!(imported.status.code(), Some(1));
+    assert_eq!(clean_lines(&run_on(&salvaged, "export", &[])).len(), rest);
+
     let backup = directory.path().join("backup");
     let backed_up = run_on(recording.path(), "backup", &[backup.to_str().unwrap()]);
     assert_eq!(backed_up.status.code(), Some(1));

@@ -137,6 +137,16 @@ impl Directory {
         }
     }
 
+    /// The last slot that is taken; 0 where there is none. One step, whatever
+    /// the directory holds: a new table has a higher slot than all others.
+    pub(crate) fn last_slot<X: ReadTxn>(txn: &X) -> Result<Slot> {
+        let mut scan = Space::new(Some(0), NAME).scan_all(txn, Order::Descending)?;
+        Ok(match scan.next()? {
+            Some((&[high, low], _)) => Slot::from_be_bytes([high, low]),
+            _ => 0,
+        })
+    }
+
     /// The entries, by slot.
     pub fn entries(&self) -> &[DirectoryEntry] {
         &self.entries

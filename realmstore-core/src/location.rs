@@ -49,7 +49,7 @@ impl Engine {
     }
 
     /// The engine whose files are in a directory.
-    fn recognise(directory: &Path) -> Option<Self> {
+    pub fn recognise(directory: &Path) -> Option<Self> {
         let has = |name: &str| directory.join(name).exists();
         if has("data.mdb") || directory.file_name().is_some_and(|name| name == "data.mdb") {
             Some(Self::Lmdb)

@@ -1,5 +1,6 @@
 //! The open file as a store.
 
+use std::fs::File;
 use std::ops::{Bound, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +12,13 @@ use realmstore_core::{
 
 use crate::ENGINE;
 use crate::check::{PageFinding, check_file};
+use crate::copy::copy_patiently;
 use crate::cursor::{Cursor, node};
 use crate::error::Fault;
 use crate::file::{DataFile, data_file};
 use crate::format::{FileFormat, format_of};
 use crate::page::Content;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Skipped, Snapshot};
 
 /// A realm store in an LMDB file of either format, read without LMDB.
 ///
@@ -28,6 +30,7 @@ pub struct PagesBackend {
     file: DataFile,
     format: FileFormat,
     path: PathBuf,
+    skipped: Option<Skipped>,
 }
 
 impl PagesBackend {
@@ -42,6 +45,37 @@ impl PagesBackend {
     /// * [`ErrorKind::Io`]: it cannot be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         open(path.as_ref()).map_err(|error| error.engine(ENGINE).operation("open"))
+    }
+
+    /// Copies what the last commit left into a file of its own, as
+    /// [`copy_snapshot`](crate::copy_snapshot) does, and opens that. It still
+    /// says the path of the original. The file need not have a name.
+    ///
+    /// # Errors
+    /// Those of [`copy_snapshot`](crate::copy_snapshot).
+    pub fn copied_into(&self, copy: File) -> Result<Self> {
+        copy_patiently(&self.file, self.format, &copy, self.file.path())
+            .map_err(|error| error.engine(ENGINE).operation("copy"))?;
+        Ok(Self {
+            file: self.file.with_content_of(copy),
+            format: self.format,
+            path: self.path.clone(),
+            skipped: self.skipped.as_ref().map(|_| Skipped::default()),
+        })
+    }
+
+    /// Lets scans go on behind damaged pages, without what stood there:
+    /// [`skipped`](Self::skipped) says which. A [`get`](ReadTxn::get) of
+    /// something that may have stood there is still an error.
+    pub fn past_damage(mut self) -> Self {
+        self.skipped = Some(Skipped::default());
+        self
+    }
+
+    /// The damaged pages that scans have passed over, by their numbers.
+    pub fn skipped(&self) -> Vec<PageFinding> {
+        let skipped = self.skipped.as_ref();
+        skipped.map(Skipped::findings).unwrap_or_default()
     }
 
     /// Checks every page of the file; as [`check`](fn@crate::check).
@@ -66,6 +100,7 @@ fn open(path: &Path) -> Result<PagesBackend> {
         file,
         format,
         path: path.to_owned(),
+        skipped: None,
     })
 }
 
@@ -107,7 +142,9 @@ impl Backend for PagesBackend {
     fn begin_read(&self) -> Result<PagesReadTxn<'_>> {
         let snapshot = Snapshot::begin(&self.file, self.format);
         match snapshot {
-            Ok(snapshot) => Ok(PagesReadTxn { snapshot }),
+            Ok(snapshot) => Ok(PagesReadTxn {
+                snapshot: snapshot.past_damage(self.skipped.as_ref()),
+            }),
             Err(error) => Err(error.engine(ENGINE).operation("begin")),
         }
     }
@@ -233,24 +270,25 @@ impl<'t> PagesScan<'t> {
         order: Order,
     ) -> Result<Self, Fault> {
         let mut cursor = Cursor::new(snapshot, snapshot.meta.main);
-        let end = match order {
-            Order::Ascending => {
+        let (sought, end) = match order {
+            Order::Ascending => (
                 match lower {
-                    Bound::Unbounded => cursor.seek_first()?,
-                    Bound::Included(key) => cursor.seek_least_above(key, true)?,
-                    Bound::Excluded(key) => cursor.seek_least_above(key, false)?,
-                }
-                upper
-            }
-            Order::Descending => {
+                    Bound::Unbounded => cursor.seek_first(),
+                    Bound::Included(key) => cursor.seek_least_above(key, true),
+                    Bound::Excluded(key) => cursor.seek_least_above(key, false),
+                },
+                upper,
+            ),
+            Order::Descending => (
                 match upper {
-                    Bound::Unbounded => cursor.seek_last()?,
-                    Bound::Included(key) => cursor.seek_greatest_below(key, true)?,
-                    Bound::Excluded(key) => cursor.seek_greatest_below(key, false)?,
-                }
-                lower
-            }
+                    Bound::Unbounded => cursor.seek_last(),
+                    Bound::Included(key) => cursor.seek_greatest_below(key, true),
+                    Bound::Excluded(key) => cursor.seek_greatest_below(key, false),
+                },
+                lower,
+            ),
         };
+        past_damage(snapshot, &mut cursor, order, sought)?;
         Ok(Self {
             snapshot,
             cursor,
@@ -264,29 +302,65 @@ impl<'t> PagesScan<'t> {
     /// Steps to the next entry and reads its value; says whether there is one.
     fn step(&mut self) -> Result<bool, Fault> {
         if self.begun {
-            match self.order {
-                Order::Ascending => self.cursor.advance()?,
-                Order::Descending => self.cursor.retreat()?,
-            }
+            self.go_on()?;
         }
         self.begun = true;
+        loop {
+            if self.is_at_end()? {
+                return Ok(false);
+            }
+            match PagesValue::read(self.snapshot, &self.cursor) {
+                Err(fault) if self.snapshot.skips(&fault) => self.go_on()?,
+                read => {
+                    self.value = Some(read?);
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    fn go_on(&mut self) -> Result<(), Fault> {
+        let moved = go_on(&mut self.cursor, self.order);
+        past_damage(self.snapshot, &mut self.cursor, self.order, moved)
+    }
+
+    /// Whether there is no entry where it is, or one that is not in the range.
+    fn is_at_end(&self) -> Result<bool, Fault> {
         let Some((page, index)) = self.cursor.leaf() else {
-            return Ok(false);
+            return Ok(true);
         };
         let key = node(page, index)?.key;
-        let past_end = match (&self.end, self.order) {
+        Ok(match (&self.end, self.order) {
             (Bound::Unbounded, _) => false,
             (Bound::Included(end), Order::Ascending) => key > &**end,
             (Bound::Excluded(end), Order::Ascending) => key >= &**end,
             (Bound::Included(end), Order::Descending) => key < &**end,
             (Bound::Excluded(end), Order::Descending) => key <= &**end,
-        };
-        if past_end {
-            return Ok(false);
-        }
-        self.value = Some(PagesValue::read(self.snapshot, &self.cursor)?);
-        Ok(true)
+        })
     }
+}
+
+fn go_on(cursor: &mut Cursor<'_>, order: Order) -> Result<(), Fault> {
+    match order {
+        Order::Ascending => cursor.advance(),
+        Order::Descending => cursor.retreat(),
+    }
+}
+
+/// Goes on until no damaged page is in the way, where they are to be skipped.
+fn past_damage(
+    snapshot: &Snapshot<'_>,
+    cursor: &mut Cursor<'_>,
+    order: Order,
+    mut moved: Result<(), Fault>,
+) -> Result<(), Fault> {
+    while let Err(fault) = &moved {
+        if !snapshot.skips(fault) {
+            break;
+        }
+        moved = go_on(cursor, order);
+    }
+    moved
 }
 
 impl Scan for PagesScan<'_> {

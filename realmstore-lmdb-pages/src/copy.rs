@@ -85,7 +85,7 @@ fn create(to: &Path) -> Result<File> {
     })
 }
 
-fn copy_patiently(
+pub(crate) fn copy_patiently(
     file: &DataFile,
     format: FileFormat,
     copy: &File,

@@ -35,6 +35,14 @@ impl DataFile {
         }
     }
 
+    /// Another file, by the path of this one.
+    pub(crate) fn with_content_of(&self, file: File) -> Self {
+        Self {
+            file,
+            path: self.path.clone(),
+        }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -13,12 +13,14 @@
 //! looked at is what N left there. It is the same in both formats.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use realmstore_core::{Error, ErrorKind, Result};
 
 use crate::bytes::{u16_at, u32_at};
+use crate::check::{PageFinding, Severity};
 use crate::error::Fault;
 use crate::file::DataFile;
 use crate::format::FileFormat;
@@ -34,6 +36,27 @@ pub(crate) struct Snapshot<'f> {
     pub(crate) meta: Meta,
     /// Pages that were read, each where its number modulo the length says.
     cache: RefCell<Vec<Option<Page>>>,
+    skipped: Option<&'f Skipped>,
+}
+
+/// Damaged pages that scans have passed over, and what is the matter with each.
+#[derive(Debug, Default)]
+pub(crate) struct Skipped(Mutex<BTreeMap<u64, String>>);
+
+impl Skipped {
+    fn pages(&self) -> MutexGuard<'_, BTreeMap<u64, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn findings(&self) -> Vec<PageFinding> {
+        let pages = self.pages();
+        let findings = pages.iter().map(|(&page, message)| PageFinding {
+            page,
+            severity: Severity::Damage,
+            message: message.clone(),
+        });
+        findings.collect()
+    }
 }
 
 impl<'f> Snapshot<'f> {
@@ -52,8 +75,24 @@ impl<'f> Snapshot<'f> {
                 file,
                 meta: meta.clone(),
                 cache: RefCell::default(),
+                skipped: None,
             }),
         }
+    }
+
+    /// Lets scans pass over damaged pages, and notes which.
+    pub(crate) fn past_damage(mut self, skipped: Option<&'f Skipped>) -> Self {
+        self.skipped = skipped;
+        self
+    }
+
+    /// Whether a scan passes over what is at fault; if so it is noted.
+    pub(crate) fn skips(&self, fault: &Fault) -> bool {
+        let (Some(skipped), Fault::Page { number, what }) = (self.skipped, fault) else {
+            return false;
+        };
+        skipped.pages().insert(*number, what.to_string());
+        true
     }
 
     pub(crate) fn file(&self) -> &'f DataFile {

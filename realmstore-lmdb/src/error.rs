@@ -16,10 +16,17 @@ pub(crate) fn plain(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> E
     Error::new(kind, message).engine(ENGINE)
 }
 
+/// `EIO`, which LMDB makes of a write that came to less than all as well.
+const INPUT_OUTPUT: i32 = 5;
+
 /// What LMDB reported while a transaction did `operation`.
 pub(crate) fn engine(error: heed::Error, operation: &'static str) -> Error {
     let (kind, message) = match &error {
         heed::Error::Mdb(error) => of_lmdb(*error),
+        heed::Error::Io(error) if error.raw_os_error() == Some(INPUT_OUTPUT) => (
+            ErrorKind::Io,
+            "the disk failed, or has no space left: LMDB does not tell".into(),
+        ),
         heed::Error::Io(error) => of_system(error),
         heed::Error::EnvAlreadyOpened => (
             ErrorKind::InUse,

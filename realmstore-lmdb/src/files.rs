@@ -2,7 +2,7 @@
 //! for everybody who could use them before.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use realmstore_core::{Error, ErrorKind, Result};
@@ -101,16 +101,24 @@ pub(crate) fn check_writable(data: &Path) -> Result<()> {
 /// file's owner and permissions.
 ///
 /// LMDB would create it for the calling user alone; whoever else could open
-/// the store until then, a router for instance, could not do so any more. An
-/// empty lock file is one that LMDB sets up by itself.
+/// the store until then, a router for instance, could not do so any more. A
+/// lock file of zeros is one that LMDB sets up by itself. It is as long as
+/// LMDB would make it, but without holes: LMDB writes to it through a memory
+/// map, and a hole that the disk has no space for would end the process.
 ///
 /// An existing lock file is never opened here: closing it again would drop
 /// the locks that an environment of this process may hold on it.
-pub(crate) fn provide_lock_file(directory: &Path, read_only: bool) -> Result<()> {
+pub(crate) fn provide_lock_file(directory: &Path, read_only: bool, max_readers: u32) -> Result<()> {
     let lock = directory.join(LOCK_FILE);
     match File::options().write(true).create_new(true).open(&lock) {
-        Ok(file) => share_like(&file, &directory.join(DATA_FILE))
-            .map_err(|reason| error::system(reason, &lock, "cannot be given its permissions")),
+        Ok(mut file) => file
+            .write_all(&vec![0; lock_file_len(max_readers)])
+            .and_then(|()| share_like(&file, &directory.join(DATA_FILE)))
+            .map_err(|reason| {
+                // Half a lock file is of no use to anybody.
+                let _ = fs::remove_file(&lock);
+                error::system(reason, &lock, "cannot be created")
+            }),
         Err(reason) => match reason.kind() {
             io::ErrorKind::AlreadyExists => Ok(()),
             // A reader does without one there, since nobody can write.
@@ -119,6 +127,13 @@ pub(crate) fn provide_lock_file(directory: &Path, read_only: bool) -> Result<()>
             _ => Err(error::system(reason, &lock, "cannot be created")),
         },
     }
+}
+
+/// The length of a lock file on 64 bits: a header of two cache lines, and one
+/// for each reader.
+fn lock_file_len(max_readers: u32) -> usize {
+    const CACHE_LINE: usize = 64;
+    (2 + max_readers as usize) * CACHE_LINE
 }
 
 fn no_lock_file(directory: &Path, read_only: bool, reason: io::Error) -> Error {

@@ -215,7 +215,7 @@ impl LmdbOptions {
         {
             return Err(error::needs_size_limit(&directory, holder));
         }
-        files::provide_lock_file(&directory, self.read_only)?;
+        files::provide_lock_file(&directory, self.read_only, self.max_readers.max(1))?;
 
         let largest_map = size_limit.unwrap_or(RESERVATION);
         let env = self.open_environment(&directory, size_limit)?;

@@ -32,6 +32,14 @@ impl Engines for Lmdb10 {
         })?)
     }
 
+    fn read_past_damage(&self, location: &Location) -> Result<PagesBackend> {
+        Ok(self.read(location)?.past_damage())
+    }
+
+    fn skipped(&self, store: &PagesBackend) -> Vec<Damage> {
+        realmstore_cli::skipped_in_lmdb(store)
+    }
+
     fn read_in_place(&self, location: &Location) -> Result<PagesBackend> {
         if !location.engine().is_lmdb() {
             return read_through_a_copy(location);

@@ -268,6 +268,12 @@ impl<'s, B: Backend> Importer<'s, B> {
                         "the store has {other} record under this key: --replace overwrites it"
                     )));
                 }
+                if candidate.is_damaged && !is_damaged {
+                    return Ok(Err(
+                        "it is what is left of a damaged record, and the store has a sound one"
+                            .to_owned(),
+                    ));
+                }
                 if found.has_unknown_fields {
                     return Ok(Err(
                         "what it would replace has fields that only a newer realmstore knows"

@@ -1,6 +1,6 @@
 //! Lines of any length, in bounded memory.
 
-use std::io::{BufRead, Read, Result};
+use std::io::{BufRead, BufReader, Read, Result};
 
 /// A line, lent until the next is asked for.
 pub(super) struct Line<'l> {
@@ -14,16 +14,16 @@ pub(super) struct Line<'l> {
 
 /// The lines of an input, one at a time.
 pub(super) struct Lines<I> {
-    input: I,
+    input: BufReader<I>,
     longest: usize,
     line: Vec<u8>,
     number: u64,
     bytes: u64,
 }
 
-impl<I: BufRead> Lines<I> {
+impl<I: Read> Lines<I> {
     /// The lines of `input`, of which those that have more than `longest` bytes are not kept.
-    pub(super) fn new(input: I, longest: usize) -> Self {
+    pub(super) fn new(input: BufReader<I>, longest: usize) -> Self {
         Self {
             input,
             longest,
@@ -31,6 +31,11 @@ impl<I: BufRead> Lines<I> {
             number: 0,
             bytes: 0,
         }
+    }
+
+    /// Whether the next line is here already, so that nobody need be waited for.
+    pub(super) fn has_next(&self) -> bool {
+        self.input.buffer().contains(&b'\n')
     }
 
     /// The next line, or `None` at the end.
@@ -66,7 +71,7 @@ mod tests {
 
     fn all(input: &[u8], longest: usize) -> (Vec<Option<Vec<u8>>>, u64, usize) {
         // A reader that has little at a time.
-        let input = std::io::BufReader::with_capacity(3, input);
+        let input = BufReader::with_capacity(3, input);
         let mut lines = Lines::new(input, longest);
         let mut all = Vec::new();
         while let Some(line) = lines.next().unwrap() {

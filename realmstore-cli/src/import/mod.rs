@@ -5,7 +5,7 @@ mod lines;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -73,39 +73,48 @@ pub(crate) fn run<E: Engines>(
         )));
     }
     engines.will_write(into)?;
+    let mut is_whole = true;
     // Nothing is made before it is known that there is something to read.
     let tally = match from {
         Source::Stdin => {
             let store = crate::open_or_make(engines, into, writing)?;
             let import = Run::new(&store, replace, Progress::of_unknown_bytes());
-            import.lines(io::stdin().lock(), "standard input")?
+            import.lines(buffered(io::stdin().lock()), true, "standard input")?
         }
         Source::File(path) => {
             let name = path.display();
             let failed = |error| Failure::Other(format!("{name} cannot be read"), Some(error));
             let file = File::open(path).map_err(failed)?;
             let metadata = file.metadata().map_err(failed)?;
+            let may_wait = !metadata.is_file();
             let progress = if metadata.is_file() {
                 Progress::of_bytes(metadata.len())
             } else {
                 Progress::of_unknown_bytes()
             };
             let store = crate::open_or_make(engines, into, writing)?;
-            let input = BufReader::with_capacity(1 << 18, file);
-            Run::new(&store, replace, progress).lines(input, name)?
+            Run::new(&store, replace, progress).lines(buffered(file), may_wait, name)?
         }
         Source::Store(location) => {
-            let source = RealmStore::attach(engines.read(location)?)?;
-            let store = crate::open_or_make(engines, into, writing)?;
-            Run::new(&store, replace, Progress::of_records()).store(&source)?
+            let mut tally = Tally::default();
+            is_whole = crate::past_damage(engines, location, |source| {
+                let store = crate::open_or_make(engines, into, writing)?;
+                tally = Run::new(&store, replace, Progress::of_records()).store(source)?;
+                Ok(())
+            })? == Outcome::Done;
+            tally
         }
     };
     output.line(&tally)?;
-    Ok(if tally.refused == 0 {
+    Ok(if tally.refused == 0 && is_whole {
         Outcome::Done
     } else {
         Outcome::Found
     })
+}
+
+fn buffered<I: Read>(input: I) -> BufReader<I> {
+    BufReader::with_capacity(1 << 18, input)
 }
 
 /// What became of the records.
@@ -147,10 +156,23 @@ impl<'s, B: Backend> Run<'s, B> {
     }
 
     /// Imports lines that `export` wrote. `name` is what their input is called.
-    fn lines(mut self, input: impl BufRead, name: impl fmt::Display) -> Result<Tally> {
+    /// Where it `may_wait` for its own writer, what is there is put on disk
+    /// before: nobody else could write meanwhile.
+    fn lines(
+        mut self,
+        input: BufReader<impl Read>,
+        may_wait: bool,
+        name: impl fmt::Display,
+    ) -> Result<Tally> {
         let failed = |error| Failure::Other(format!("{name} cannot be read"), Some(error));
         let mut lines = Lines::new(input, LONGEST_LINE);
-        while let Some(line) = lines.next().map_err(failed)? {
+        loop {
+            if may_wait && !lines.has_next() {
+                self.importer.commit()?;
+            }
+            let Some(line) = lines.next().map_err(failed)? else {
+                break;
+            };
             self.progress.set(line.end);
             let place = format_args!("line {}", line.number);
             match line.text {

@@ -6,15 +6,18 @@ use super::foreign::{ForeignEvent, ForeignEvents};
 use super::stamp::Stamp;
 use super::tables::EventKey;
 use super::{RealmStore, StoreWrite};
-use crate::backend::{Backend, ReadTxn, WriteTxn};
+use crate::backend::{Backend, WriteTxn};
 use crate::directory::Directory;
 use crate::key::KeyBuf;
 use crate::record::Record;
 use crate::table::successor;
 use crate::{Error, Result};
 
-/// How many events one commit moves.
+/// How many events one commit moves at most.
 const BATCH: usize = 10_000;
+
+/// How many bytes of them, about.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// What an adoption has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,7 +69,7 @@ impl<B: Backend> RealmStore<B> {
         let mut next = KeyBuf::new();
         loop {
             let mut txn = self.begin_write_as_is()?;
-            let foreign = self.find_foreign(&txn)?;
+            let foreign = ForeignEvents::find(&Directory::read(&txn)?)?;
             let batch = read_batch(&foreign, &txn, &next, |key, row| match row {
                 Ok(row) => {
                     for damage in &row.damage {
@@ -115,7 +118,7 @@ impl<B: Backend> RealmStore<B> {
     /// Events that are damaged stay where they are, for somebody to hear of
     /// them: in [`adopt`](Self::adopt), or in [`verify`](super::verify).
     pub(super) fn catch_up(&self, txn: &mut StoreWrite<'_, B>) -> Result<bool> {
-        let foreign = self.find_foreign(txn)?;
+        let foreign = ForeignEvents::find(&Directory::read(txn)?)?;
         let batch = read_batch(&foreign, txn, &[], |_, row| {
             row.ok().filter(|row| row.damage.is_empty())
         })?;
@@ -132,16 +135,6 @@ impl<B: Backend> RealmStore<B> {
             Stamp::Missing
         });
         Ok(true)
-    }
-
-    /// Crossbar.io's table. From now on it is looked into for every answer,
-    /// since what is damaged stays there.
-    fn find_foreign<X: ReadTxn>(&self, txn: &X) -> Result<ForeignEvents> {
-        let foreign = ForeignEvents::find(&Directory::read(txn)?)?;
-        if foreign.slot().is_some() {
-            self.foreign_events.get_or_init(|| foreign);
-        }
-        Ok(foreign)
     }
 
     fn move_events(
@@ -172,7 +165,8 @@ fn read_batch<X: WriteTxn>(
 ) -> Result<Batch> {
     let mut batch = Batch::default();
     let mut scan = foreign.space().scan_from(txn, start)?;
-    while batch.rows.len() < BATCH {
+    let mut size = 0;
+    while batch.rows.len() < BATCH && size < BATCH_BYTES {
         let Some((key, value)) = scan.next()? else {
             batch.is_last = true;
             break;
@@ -187,6 +181,7 @@ fn read_batch<X: WriteTxn>(
         } else {
             row.event.to_bytes()?
         };
+        size += bytes.len();
         batch
             .rows
             .push((KeyBuf::from_slice(key), EventKey::from(&row.event), bytes));

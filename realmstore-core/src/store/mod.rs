@@ -16,6 +16,7 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 pub use self::adopt::Adoption;
 pub use self::copy::{Copied, copy, measure};
@@ -55,6 +56,8 @@ pub struct RealmStore<B> {
     publications: TableHandle<Publications>,
     events: TableHandle<Events>,
     foreign_events: OnceLock<ForeignEvents>,
+    /// The last slot of a directory that had no table of Crossbar.io's events.
+    last_slot: AtomicU16,
     meta: Space,
 }
 
@@ -107,6 +110,11 @@ impl<B: Backend> RealmStore<B> {
             foreign_events: foreign
                 .slot()
                 .map_or_else(OnceLock::new, |_| foreign.into()),
+            last_slot: directory
+                .entries()
+                .last()
+                .map_or(0, |entry| entry.slot)
+                .into(),
             meta: meta_space(directory),
         }
     }
@@ -156,8 +164,9 @@ impl<B: Backend> RealmStore<B> {
     /// Where somebody else has written since our last commit, as Crossbar.io
     /// does beside us, what that was goes into our tables and indexes first,
     /// as part of this transaction. That costs a walk over the sessions, and
-    /// what there is to add; many events are moved in commits of their own. A
-    /// store that was never [adopted](Self::adopt) stays as it is.
+    /// what there is to add, while nobody else can write; many events are moved
+    /// in commits of their own. A store that was never [adopted](Self::adopt)
+    /// stays as it is.
     pub fn begin_write(&self) -> Result<StoreWrite<'_, B>> {
         loop {
             let mut txn = self.begin_write_as_is()?;
@@ -193,8 +202,10 @@ impl<B: Backend> RealmStore<B> {
         Ok(table)
     }
 
-    /// Whether all that Crossbar.io wrote is in our own tables and indexes, so
-    /// that answers cost no more than what they return.
+    /// Whether our indexes have all that Crossbar.io wrote, so that answers cost
+    /// no more than what they return. Events of its own that are damaged, or
+    /// that came while the last ones were moved, may still stand in its own
+    /// table; they are in every answer.
     pub fn is_adopted<X: ReadTxn>(&self, txn: &X) -> Result<bool> {
         Ok(Stamp::read(&self.meta, txn)? == Stamp::Current)
     }
@@ -394,17 +405,23 @@ impl<B: Backend> RealmStore<B> {
     }
 
     /// Crossbar.io's own events, where there may be any. That its table is
-    /// empty takes one step to see, and is never taken on trust.
+    /// empty, or not there, takes one step to see, and is never taken on trust
+    /// where others can write.
     fn foreign_events<X: ReadTxn>(&self, txn: &X) -> Result<Option<ForeignEvents>> {
         if let Some(events) = self.foreign_events.get() {
             return Ok(Some(*events));
         }
         // There was no such table when the store was attached. Only somebody else makes one.
-        if self.is_adopted(txn)? {
+        if txn.commit_number().is_none() {
+            return Ok(None);
+        }
+        let last_slot = Directory::last_slot(txn)?;
+        if last_slot <= self.last_slot.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let events = ForeignEvents::find(&Directory::read(txn)?)?;
         if events.slot().is_none() {
+            self.last_slot.fetch_max(last_slot, Ordering::Relaxed);
             return Ok(None);
         }
         Ok(Some(*self.foreign_events.get_or_init(|| events)))

@@ -465,8 +465,9 @@ impl<'b, B: Backend, F: FnMut(&Repaired) -> ControlFlow<()>> Repairer<'b, B, F> 
         }
         let repaired = put_in_quarantine(&mut txn, tables, &moved)?;
         if tables.slot(Kind::Meta).is_some() {
-            // The index by authid is relied on again when all is done.
-            txn.set_stamp(Stamp::Missing);
+            // The index by authid is relied on again when all is done, or when the
+            // next one to write has caught up.
+            txn.take_stamp_back();
         }
         txn.commit()?;
         self.last_commit = self.last_commit.map(|last| last + 1);

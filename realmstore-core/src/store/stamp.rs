@@ -5,7 +5,7 @@
 //! notes its own number ([`ReadTxn::commit_number`]) in the meta table. When
 //! the number found there is that of the store's last commit, everything of
 //! ours can be relied on; when it is not, answers are made without it, and the
-//! next write transaction begins by [catching up](super::catch_up). A store
+//! next write transaction begins by catching up (`RealmStore::catch_up`). A store
 //! without a stamp has never been complete: [`adopt`](crate::RealmStore::adopt)
 //! makes it so.
 

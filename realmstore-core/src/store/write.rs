@@ -35,6 +35,13 @@ impl<'b, B: Backend> StoreWrite<'b, B> {
         self.stamp == Stamp::Stale
     }
 
+    /// Says that our indexes will not be complete when this is committed, if they were.
+    pub(super) fn take_stamp_back(&mut self) {
+        if self.stamp == Stamp::Current {
+            self.set_stamp(Stamp::Stale);
+        }
+    }
+
     /// Says whether our indexes will be complete when this is committed.
     pub(super) fn set_stamp(&mut self, stamp: Stamp) {
         self.stamp = stamp;
