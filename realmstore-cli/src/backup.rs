@@ -11,7 +11,7 @@ use crate::engines::{Damage, Engines, Writing};
 use crate::failure::{Failure, Result};
 use crate::lmdb::check_lmdb;
 use crate::output::{Output, warn};
-use crate::place::{NewStore, require_lasting, require_nothing_at};
+use crate::place::{NewStore, is_free, require_lasting, require_nothing_at};
 use crate::table::{bytes, grouped};
 
 /// Puts a copy of the store at `from` in the directory `to`, while whoever has
@@ -39,11 +39,11 @@ pub(crate) fn restore<E: Engines>(
     output: &mut Output,
 ) -> Result<Outcome> {
     let to = &same_engine(from, to)?;
-    let in_the_way = require_nothing_at(to.path()).err();
-    let replaces = in_the_way.is_some();
-    if let Some(refusal) = in_the_way.filter(|_| !replace) {
+    let replaces = !is_free(to.path())?;
+    if replaces && !replace {
         return Err(Failure::new(format!(
-            "{refusal} without --replace, which moves it aside"
+            "{} is not empty; --replace moves aside what stands there",
+            to.path().display()
         )));
     }
     if replaces {

@@ -213,13 +213,14 @@ fn past_damage<E: Engines>(
     read: impl FnOnce(&RealmStore<E::Reading>) -> Result<()>,
 ) -> Result<Outcome> {
     let store = RealmStore::attach(engines.read_past_damage(location)?)?;
-    read(&store)?;
+    let done = read(&store);
     let skipped = engines.skipped(store.db());
     for Damage { place, problem } in &skipped {
         warn(format_args!(
             "{location}: what stood at {place} is left out: it {problem}"
         ));
     }
+    done?;
     Ok(if skipped.is_empty() {
         Outcome::Done
     } else {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use realmstore_core::{Backend, Error, ErrorKind, Result};
+use realmstore_core::{Backend, Result};
 use realmstore_lmdb_pages::{PageFinding, PagesBackend, Severity};
 
 use crate::engines::Damage;
@@ -37,29 +37,23 @@ const LARGEST_COPY: u64 = 1 << 30;
 /// A file that somebody has open, as `holder` tells, is copied to a temporary
 /// one first, since what is read of it in place is good only until two more
 /// commits are made.
-/// One of more than 1 GiB, or one that is committed to faster than it can be
-/// copied, is read in place all the same; whoever wants all of it takes a
-/// backup.
+/// One of more than 1 GiB, or one that cannot be copied, for want of space or
+/// because it is committed to faster, is read in place all the same; whoever
+/// wants all of it takes a backup.
 pub fn read_lmdb<H>(
     path: &Path,
     holder: impl FnOnce(&Path) -> Result<Option<H>>,
 ) -> Result<PagesBackend> {
-    let in_place = PagesBackend::open(path)?;
+    let mut in_place = PagesBackend::open(path)?;
     // Where it cannot be told, somebody may have it open.
     let may_be_held = holder(path).map_or(true, |holder| holder.is_some());
     if !may_be_held || in_place.info()?.size_on_disk > LARGEST_COPY {
         return Ok(in_place);
     }
-    let copy = tempfile::tempfile().map_err(|reason| {
-        Error::new(
-            ErrorKind::Io,
-            "no temporary file can be made to copy the store to",
-        )
-        .source(reason)
-    })?;
-    match in_place.copied_into(copy) {
-        // A short look may still be had before the next two commits.
-        Err(error) if error.kind() == ErrorKind::Busy => Ok(in_place),
-        copied => copied,
-    }
+    let copied = tempfile::tempfile().map(|copy| in_place.copied_into(copy));
+    // Without a copy a short look may still be had before the next two commits.
+    Ok(match copied {
+        Ok(Ok(copy)) => copy,
+        _ => in_place,
+    })
 }

@@ -59,23 +59,31 @@ impl Output {
     /// # Errors
     /// When nobody is left.
     #[cfg(unix)]
-    pub(crate) fn wait(&self, time: Duration) -> Result<()> {
+    pub(crate) fn wait(&self, duration: Duration) -> Result<()> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-        let time = Timespec::try_from(time).map_err(io::Error::other)?;
+        let time = Timespec::try_from(duration).map_err(io::Error::other)?;
         let stdout = io::stdout();
         let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
         match poll(&mut watched, Some(&time)) {
             Err(rustix::io::Errno::INTR) | Ok(0) => Ok(()),
             Err(error) => Err(io::Error::from(error).into()),
-            Ok(_) => Err(io::Error::from(io::ErrorKind::BrokenPipe).into()),
+            Ok(_) => {
+                let [stdout] = &watched;
+                if stdout.revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+                    return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+                }
+                // What is there to see stays, so poll would not wait again.
+                std::thread::sleep(duration);
+                Ok(())
+            }
         }
     }
 
     /// Waits for some time.
     #[cfg(not(unix))]
-    pub(crate) fn wait(&self, time: Duration) -> Result<()> {
-        std::thread::sleep(time);
+    pub(crate) fn wait(&self, duration: Duration) -> Result<()> {
+        std::thread::sleep(duration);
         Ok(())
     }
 

@@ -50,7 +50,7 @@ impl<'l> NewStore<'l> {
     /// then belongs to whom its directory belongs to.
     pub(crate) fn put_in_place(self) -> Result<()> {
         let place = self.location.path();
-        self.prepare(parent(place))?;
+        self.prepare(place.is_dir().then_some(place))?;
         // An empty directory may stand in the way; rename does not replace one everywhere.
         let _ = fs::remove_dir(place);
         fs::rename(self.unfinished().path(), place)
@@ -67,9 +67,7 @@ impl<'l> NewStore<'l> {
         name.push(format!(".replaced-{}", Timestamp::now().as_nanos()));
         let aside = place.with_file_name(name);
         let unfinished = self.unfinished();
-        take_permissions(place, unfinished.path())
-            .map_err(|error| Failure::at(place, "cannot be replaced", error))?;
-        self.prepare(place)?;
+        self.prepare(Some(place))?;
         fs::rename(place, &aside)
             .map_err(|error| Failure::at(place, "cannot be moved aside", error))?;
         if let Err(error) = fs::rename(unfinished.path(), place) {
@@ -88,31 +86,38 @@ impl<'l> NewStore<'l> {
         Ok(aside)
     }
 
-    /// Makes the finished store one that can be moved to its place: its
-    /// owner's, and on disk.
-    fn prepare(&self, owned_like: &Path) -> Result<()> {
-        let unfinished = self.unfinished();
-        give_to_owner_of(owned_like, unfinished.path())
-            .and_then(|()| sync_directory(unfinished.path()))
-            .map_err(|error| {
-                Failure::at(
-                    self.location.path(),
-                    "cannot be given to its owner and put on disk",
-                    error,
-                )
-            })
+    /// Makes the finished store one that can be moved to its place: on disk,
+    /// and of use to whom what stands there is, or the directory around it.
+    fn prepare(&self, there: Option<&Path>) -> Result<()> {
+        let (unfinished, place) = (self.unfinished(), self.location.path());
+        let new = unfinished.path();
+        let given = match there {
+            Some(old) => take_after(old, new),
+            None => fs::metadata(parent(place)).and_then(|owner| give_tree(new, &owner)),
+        };
+        given.and_then(|()| sync_directory(new)).map_err(|error| {
+            Failure::at(place, "cannot be given to its owner and put on disk", error)
+        })
     }
 }
 
 /// Refuses a place where something stands already.
 pub(crate) fn require_nothing_at(path: &Path) -> Result<()> {
+    if is_free(path)? {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{} is not empty; nothing that exists is overwritten",
+        path.display()
+    )))
+}
+
+/// Whether there is nothing at a place, or an empty directory. What is no
+/// directory is refused.
+pub(crate) fn is_free(path: &Path) -> Result<bool> {
     match fs::read_dir(path).map(Iterator::count) {
-        Ok(0) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Ok(_) => Err(Failure::new(format!(
-            "{} is not empty; nothing that exists is overwritten",
-            path.display()
-        ))),
+        Ok(entries) => Ok(entries == 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(Failure::at(path, "cannot be looked into", error)),
     }
 }
@@ -145,16 +150,19 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whoever could open the files of the old store can open those of the new one.
-fn take_permissions(old: &Path, new: &Path) -> io::Result<()> {
-    fs::set_permissions(new, fs::metadata(old)?.permissions())?;
+/// Whoever could open the old store can open the new one.
+fn take_after(old: &Path, new: &Path) -> io::Result<()> {
+    let directory = fs::metadata(old)?;
+    give(new, &directory)?;
+    fs::set_permissions(new, directory.permissions())?;
     for entry in fs::read_dir(new)? {
         let entry = entry?;
         match fs::metadata(old.join(entry.file_name())) {
-            Ok(found) if found.is_file() => {
-                fs::set_permissions(entry.path(), found.permissions())?;
+            Ok(file) if file.is_file() => {
+                give(&entry.path(), &file)?;
+                fs::set_permissions(entry.path(), file.permissions())?;
             }
-            _ => {}
+            _ => give_tree(&entry.path(), &directory)?,
         }
     }
     Ok(())
@@ -162,27 +170,32 @@ fn take_permissions(old: &Path, new: &Path) -> io::Result<()> {
 
 /// What root makes in somebody's directory must be of use to its owner: a
 /// router does not run as root.
-#[cfg(unix)]
-fn give_to_owner_of(like: &Path, tree: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, lchown};
-
-    let (wanted, found) = (fs::metadata(like)?, fs::symlink_metadata(tree)?);
-    if (wanted.uid(), wanted.gid()) != (found.uid(), found.gid()) {
-        match lchown(tree, Some(wanted.uid()), Some(wanted.gid())) {
-            // Only root may give files away; with anybody else they stay.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
-            given => given?,
-        }
-    }
-    if found.is_dir() {
+fn give_tree(tree: &Path, owner: &fs::Metadata) -> io::Result<()> {
+    give(tree, owner)?;
+    if fs::symlink_metadata(tree)?.is_dir() {
         for entry in fs::read_dir(tree)? {
-            give_to_owner_of(like, &entry?.path())?;
+            give_tree(&entry?.path(), owner)?;
         }
     }
     Ok(())
 }
 
+#[cfg(unix)]
+fn give(path: &Path, owner: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, lchown};
+
+    let found = fs::symlink_metadata(path)?;
+    if (owner.uid(), owner.gid()) == (found.uid(), found.gid()) {
+        return Ok(());
+    }
+    match lchown(path, Some(owner.uid()), Some(owner.gid())) {
+        // Only root may give files away; with anybody else they stay.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        given => given,
+    }
+}
+
 #[cfg(not(unix))]
-fn give_to_owner_of(_like: &Path, _tree: &Path) -> io::Result<()> {
+fn give(_path: &Path, _owner: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }

@@ -6,13 +6,13 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{
     SUBSCRIPTION, clean_lines, copy_of_recording, lines, realmstore, run_on, stderr, text,
@@ -365,15 +365,14 @@ fn every_command_that_writes_takes_a_file_of_lmdb_1_0() {
     );
 }
 
-/// Overwrites the first entries of a page of publications that is in use.
-fn damage_a_leaf(store: &Path) {
+/// Overwrites the first entries of a page that is in use and holds a text.
+fn damage_a_leaf(store: &Path, text: &[u8]) {
     const PAGE: usize = 4096;
     const LEAF: u8 = 2;
     let data = store.join("data.mdb");
     let sound = fs::read(&data).unwrap();
     for (number, page) in sound.chunks(PAGE).enumerate().skip(2) {
-        let holds_topics = page.windows(12).any(|text| text == b"com.example.");
-        if page[10] != LEAF || !holds_topics {
+        if page[10] != LEAF || !page.windows(text.len()).any(|found| found == text) {
             continue;
         }
         let mut damaged = sound.clone();
@@ -384,14 +383,14 @@ fn damage_a_leaf(store: &Path) {
             return;
         }
     }
-    panic!("no page of publications is in use");
+    panic!("no such page is in use");
 }
 
 #[test]
 fn a_damaged_file_is_named_and_kept_from_lmdb() {
     let recording = copy_of_recording();
     let data = recording.path().join("data.mdb");
-    damage_a_leaf(recording.path());
+    damage_a_leaf(recording.path(), b"com.example.");
     let before = fs::read(&data).unwrap();
     let verified = run_on(recording.path(), "verify", &["--json"]);
     assert_eq!(verified.status.code(), Some(1), "{}", stderr(&verified));
@@ -446,6 +445,20 @@ fn a_damaged_file_is_named_and_kept_from_lmdb() {
 }
 
 #[test]
+fn no_table_is_taken_for_empty_where_the_directory_is_damaged() {
+    let recording = copy_of_recording();
+    damage_a_leaf(recording.path(), b"cfxdb.realmstore._session.Sessions");
+    let exported = run_on(recording.path(), "export", &[]);
+    assert_eq!(exported.status.code(), Some(2));
+    assert!(
+        stderr(&exported).contains(": page "),
+        "{}",
+        stderr(&exported)
+    );
+    assert!(exported.stdout.is_empty());
+}
+
+#[test]
 fn what_cannot_be_opened_is_damage_or_not_to_be_checked() {
     let directory = tempfile::tempdir().unwrap();
     let missing = run_on(&directory.path().join("none"), "verify", &[]);
@@ -487,10 +500,64 @@ fn a_store_that_replaces_another_can_be_opened_by_whom_the_other_could() {
         "restore",
         &[place.to_str().unwrap(), "--replace"],
     ));
+    let rights = |found: &fs::Metadata| (found.mode(), found.uid(), found.gid());
     let found = fs::metadata(place.join("data.mdb")).unwrap();
     assert_ne!(found.ino(), expected.ino());
-    assert_eq!(
-        (found.mode(), found.uid(), found.gid()),
-        (expected.mode(), expected.uid(), expected.gid())
-    );
+    assert_eq!(rights(&found), rights(&expected));
+
+    // A directory that was made for the store is one that is replaced, too.
+    let made = directory.path().join("made");
+    fs::create_dir(&made).unwrap();
+    fs::set_permissions(&made, fs::Permissions::from_mode(0o700)).unwrap();
+    if is_root {
+        std::os::unix::fs::chown(&made, Some(65534), Some(65534)).unwrap();
+    }
+    let expected = fs::metadata(&made).unwrap();
+    text(&run_on(
+        recording.path(),
+        "restore",
+        &[made.to_str().unwrap()],
+    ));
+    let found = fs::metadata(&made).unwrap();
+    assert_ne!(found.ino(), expected.ino());
+    assert_eq!(rights(&found), rights(&expected));
+    let file = fs::metadata(made.join("data.mdb")).unwrap();
+    assert_eq!((file.uid(), file.gid()), (expected.uid(), expected.gid()));
+}
+
+#[test]
+fn an_import_that_waits_for_its_input_keeps_nobody_from_writing() {
+    let recording = copy_of_recording();
+    let all = text(&run_on(recording.path(), "export", &[]));
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("store");
+    let mut import = realmstore(&["import", store.to_str().unwrap(), "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = import.stdin.take().unwrap();
+    input.write_all(all.as_bytes()).unwrap();
+    // What was given is there, and another one can write, though the input is still open.
+    let end = Instant::now() + Duration::from_secs(20);
+    while !sniff(&store).is_ok_and(|found| found.is_some())
+        || text(&run_on(&store, "export", &[])) != all
+    {
+        assert!(Instant::now() < end, "nothing was stored within 20 s");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let one = realmstore(&["import", store.to_str().unwrap(), "-"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    text(&one);
+    let publication =
+        r#"{"table":"publications","record":{"publication":5,"topic":"com.example.a"}}"#;
+    let file = directory.path().join("one.jsonl");
+    fs::write(&file, publication).unwrap();
+    text(&run_on(&store, "import", &[file.to_str().unwrap()]));
+    // A last line need not have an end.
+    input.write_all(publication.as_bytes()).unwrap();
+    drop(input);
+    assert!(import.wait().unwrap().success());
 }

@@ -137,13 +137,14 @@ impl Directory {
         }
     }
 
-    /// The last slot that is taken; 0 where there is none. One step, whatever
+    /// The last slot that is taken, where that can be told. One step, whatever
     /// the directory holds: a new table has a higher slot than all others.
-    pub(crate) fn last_slot<X: ReadTxn>(txn: &X) -> Result<Slot> {
+    pub(crate) fn last_slot<X: ReadTxn>(txn: &X) -> Result<Option<Slot>> {
         let mut scan = Space::new(Some(0), NAME).scan_all(txn, Order::Descending)?;
         Ok(match scan.next()? {
-            Some((&[high, low], _)) => Slot::from_be_bytes([high, low]),
-            _ => 0,
+            Some((&[high, low], _)) => Some(Slot::from_be_bytes([high, low])),
+            Some(_) => None,
+            None => Some(0),
         })
     }
 

@@ -20,6 +20,9 @@ use crate::format::{FileFormat, format_of};
 use crate::page::Content;
 use crate::snapshot::{Skipped, Snapshot};
 
+/// The slot of the directory of tables, which its keys begin with.
+const DIRECTORY_SLOT: [u8; 2] = [0, 0];
+
 /// A realm store in an LMDB file of either format, read without LMDB.
 ///
 /// It never writes, takes no lock and opens no lock file, so a store can be
@@ -47,14 +50,15 @@ impl PagesBackend {
         open(path.as_ref()).map_err(|error| error.engine(ENGINE).operation("open"))
     }
 
-    /// Copies what the last commit left into a file of its own, as
+    /// Copies what the last commit left into an empty file, as
     /// [`copy_snapshot`](crate::copy_snapshot) does, and opens that. It still
-    /// says the path of the original. The file need not have a name.
+    /// says the path of the original. The file is for this process: it need
+    /// not have a name, and is not forced to disk.
     ///
     /// # Errors
     /// Those of [`copy_snapshot`](crate::copy_snapshot).
-    pub fn copied_into(&self, copy: File) -> Result<Self> {
-        copy_patiently(&self.file, self.format, &copy, self.file.path())
+    pub fn copied_into(&mut self, copy: File) -> Result<Self> {
+        copy_patiently(&self.file, self.format, &copy, self.file.path(), false)
             .map_err(|error| error.engine(ENGINE).operation("copy"))?;
         Ok(Self {
             file: self.file.with_content_of(copy),
@@ -66,7 +70,9 @@ impl PagesBackend {
 
     /// Lets scans go on behind damaged pages, without what stood there:
     /// [`skipped`](Self::skipped) says which. A [`get`](ReadTxn::get) of
-    /// something that may have stood there is still an error.
+    /// something that may have stood there is still an error, and so is a scan
+    /// of the directory of tables (the keys that begin with two zeros): without
+    /// it whole tables would look empty.
     pub fn past_damage(mut self) -> Self {
         self.skipped = Some(Skipped::default());
         self
@@ -255,6 +261,8 @@ impl AsRef<[u8]> for PagesValue {
 #[derive(Debug)]
 pub struct PagesScan<'t> {
     snapshot: &'t Snapshot<'t>,
+    /// Whether it may go on behind damage.
+    skips: bool,
     cursor: Cursor<'t>,
     order: Order,
     /// Where the range ends.
@@ -288,9 +296,14 @@ impl<'t> PagesScan<'t> {
                 lower,
             ),
         };
-        past_damage(snapshot, &mut cursor, order, sought)?;
+        let skips = match lower {
+            Bound::Included(key) | Bound::Excluded(key) => !key.starts_with(&DIRECTORY_SLOT),
+            Bound::Unbounded => false,
+        };
+        past_damage(snapshot, skips, &mut cursor, order, sought)?;
         Ok(Self {
             snapshot,
+            skips,
             cursor,
             order,
             end: end.map(Box::from),
@@ -310,7 +323,7 @@ impl<'t> PagesScan<'t> {
                 return Ok(false);
             }
             match PagesValue::read(self.snapshot, &self.cursor) {
-                Err(fault) if self.snapshot.skips(&fault) => self.go_on()?,
+                Err(fault) if self.skips && self.snapshot.skips(&fault) => self.go_on()?,
                 read => {
                     self.value = Some(read?);
                     return Ok(true);
@@ -321,7 +334,13 @@ impl<'t> PagesScan<'t> {
 
     fn go_on(&mut self) -> Result<(), Fault> {
         let moved = go_on(&mut self.cursor, self.order);
-        past_damage(self.snapshot, &mut self.cursor, self.order, moved)
+        past_damage(
+            self.snapshot,
+            self.skips,
+            &mut self.cursor,
+            self.order,
+            moved,
+        )
     }
 
     /// Whether there is no entry where it is, or one that is not in the range.
@@ -350,12 +369,13 @@ fn go_on(cursor: &mut Cursor<'_>, order: Order) -> Result<(), Fault> {
 /// Goes on until no damaged page is in the way, where they are to be skipped.
 fn past_damage(
     snapshot: &Snapshot<'_>,
+    skips: bool,
     cursor: &mut Cursor<'_>,
     order: Order,
     mut moved: Result<(), Fault>,
 ) -> Result<(), Fault> {
     while let Err(fault) = &moved {
-        if !snapshot.skips(fault) {
+        if !skips || !snapshot.skips(fault) {
             break;
         }
         moved = go_on(cursor, order);

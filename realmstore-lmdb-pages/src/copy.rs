@@ -63,7 +63,7 @@ pub fn copy_snapshot(source: &Path, to: &Path) -> Result<CopiedSnapshot> {
         // Before anything is made that would have to go again.
         Snapshot::begin(&file, format)?;
         let copy = create(to)?;
-        copy_patiently(&file, format, &copy, to).inspect_err(|_| {
+        copy_patiently(&file, format, &copy, to, true).inspect_err(|_| {
             // The first error is the one that matters.
             let _ = fs::remove_file(to);
         })
@@ -85,14 +85,16 @@ fn create(to: &Path) -> Result<File> {
     })
 }
 
+/// Copies until a copy is good; `durable` says whether it is then on disk.
 pub(crate) fn copy_patiently(
     file: &DataFile,
     format: FileFormat,
     copy: &File,
     to: &Path,
+    durable: bool,
 ) -> Result<CopiedSnapshot> {
     for attempt in 1..=ATTEMPTS {
-        match copy_once(file, format, copy, to) {
+        match copy_once(file, format, copy, to, durable) {
             Ok(snapshot) => {
                 return Ok(CopiedSnapshot {
                     format,
@@ -122,6 +124,7 @@ fn copy_once<'f>(
     format: FileFormat,
     copy: &File,
     to: &Path,
+    durable: bool,
 ) -> Result<Snapshot<'f>> {
     let failed = |reason| error::system(reason, to, "cannot be written");
     let snapshot = Snapshot::begin(file, format)?;
@@ -136,11 +139,15 @@ fn copy_once<'f>(
     copy_range(file.as_file(), copy, begin..end).map_err(failed)?;
     snapshot.confirm()?;
     // Whoever opens the copy before it is whole finds that it is no LMDB file.
-    copy.sync_all().map_err(failed)?;
+    if durable {
+        copy.sync_all().map_err(failed)?;
+    }
     let mut place = copy;
     place.rewind().map_err(failed)?;
     place.write_all(&headers(&snapshot)).map_err(failed)?;
-    copy.sync_all().map_err(failed)?;
+    if durable {
+        copy.sync_all().map_err(failed)?;
+    }
     Ok(snapshot)
 }
 

@@ -23,7 +23,7 @@ const INPUT_OUTPUT: i32 = 5;
 pub(crate) fn engine(error: heed::Error, operation: &'static str) -> Error {
     let (kind, message) = match &error {
         heed::Error::Mdb(error) => of_lmdb(*error),
-        heed::Error::Io(error) if error.raw_os_error() == Some(INPUT_OUTPUT) => (
+        heed::Error::Io(error) if cfg!(unix) && error.raw_os_error() == Some(INPUT_OUTPUT) => (
             ErrorKind::Io,
             "the disk failed, or has no space left: LMDB does not tell".into(),
         ),

@@ -104,36 +104,50 @@ pub(crate) fn check_writable(data: &Path) -> Result<()> {
 /// the store until then, a router for instance, could not do so any more. A
 /// lock file of zeros is one that LMDB sets up by itself. It is as long as
 /// LMDB would make it, but without holes: LMDB writes to it through a memory
-/// map, and a hole that the disk has no space for would end the process.
+/// map, and a hole that the disk has no space for would end the process. It
+/// gets its name when it is complete, since others may be opening the store
+/// at the same time.
 ///
 /// An existing lock file is never opened here: closing it again would drop
 /// the locks that an environment of this process may hold on it.
 pub(crate) fn provide_lock_file(directory: &Path, read_only: bool, max_readers: u32) -> Result<()> {
     let lock = directory.join(LOCK_FILE);
-    match File::options().write(true).create_new(true).open(&lock) {
-        Ok(mut file) => file
-            .write_all(&vec![0; lock_file_len(max_readers)])
-            .and_then(|()| share_like(&file, &directory.join(DATA_FILE)))
-            .map_err(|reason| {
-                // Half a lock file is of no use to anybody.
-                let _ = fs::remove_file(&lock);
-                error::system(reason, &lock, "cannot be created")
-            }),
-        Err(reason) => match reason.kind() {
-            io::ErrorKind::AlreadyExists => Ok(()),
-            // A reader does without one there, since nobody can write.
-            io::ErrorKind::ReadOnlyFilesystem if read_only => Ok(()),
-            io::ErrorKind::PermissionDenied => Err(no_lock_file(directory, read_only, reason)),
-            _ => Err(error::system(reason, &lock, "cannot be created")),
-        },
+    if fs::symlink_metadata(&lock).is_ok() {
+        return Ok(());
+    }
+    let draft = directory.join(format!(".{LOCK_FILE}.{}", std::process::id()));
+    let made = make_lock_file(&draft, &lock, &directory.join(DATA_FILE), max_readers);
+    // Whether it has another name by now or is of no use.
+    let _ = fs::remove_file(&draft);
+    made.or_else(|reason| match reason.kind() {
+        io::ErrorKind::AlreadyExists => Ok(()),
+        // A reader does without one there, since nobody can write.
+        io::ErrorKind::ReadOnlyFilesystem if read_only => Ok(()),
+        io::ErrorKind::PermissionDenied => Err(no_lock_file(directory, read_only, reason)),
+        _ => Err(error::system(reason, &lock, "cannot be created")),
+    })
+}
+
+fn make_lock_file(draft: &Path, lock: &Path, data: &Path, max_readers: u32) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    let mut file = options.open(draft)?;
+    file.write_all(&vec![0; lock_file_len(max_readers)])?;
+    share_like(&file, data)?;
+    match fs::hard_link(draft, lock) {
+        // Not every file system has links; there LMDB makes it grow itself.
+        Err(reason) if reason.kind() == io::ErrorKind::Unsupported => {
+            share_like(&options.create_new(true).open(lock)?, data)
+        }
+        linked => linked,
     }
 }
 
-/// The length of a lock file on 64 bits: a header of two cache lines, and one
-/// for each reader.
+/// The length of a lock file on 64 bits: a header of two or three cache lines,
+/// and one for each reader.
 fn lock_file_len(max_readers: u32) -> usize {
     const CACHE_LINE: usize = 64;
-    (2 + max_readers as usize) * CACHE_LINE
+    (3 + max_readers as usize) * CACHE_LINE
 }
 
 fn no_lock_file(directory: &Path, read_only: bool, reason: io::Error) -> Error {

@@ -262,17 +262,17 @@ impl<'s, B: Backend> Importer<'s, B> {
                 if are_same(&found.record, &candidate.record) {
                     return Ok(Ok(Fate::AlreadyThere));
                 }
-                if !self.replace {
-                    let other = if is_damaged { "a damaged" } else { "another" };
-                    return Ok(Err(format!(
-                        "the store has {other} record under this key: --replace overwrites it"
-                    )));
-                }
                 if candidate.is_damaged && !is_damaged {
                     return Ok(Err(
                         "it is what is left of a damaged record, and the store has a sound one"
                             .to_owned(),
                     ));
+                }
+                if !self.replace {
+                    let other = if is_damaged { "a damaged" } else { "another" };
+                    return Ok(Err(format!(
+                        "the store has {other} record under this key: --replace overwrites it"
+                    )));
                 }
                 if found.has_unknown_fields {
                     return Ok(Err(

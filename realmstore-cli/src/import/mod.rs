@@ -79,21 +79,30 @@ pub(crate) fn run<E: Engines>(
         Source::Stdin => {
             let store = crate::open_or_make(engines, into, writing)?;
             let import = Run::new(&store, replace, Progress::of_unknown_bytes());
-            import.lines(buffered(io::stdin().lock()), true, "standard input")?
+            let stdin = io::stdin();
+            import.lines(
+                buffered(stdin.lock()),
+                || would_wait(&stdin),
+                "standard input",
+            )?
         }
         Source::File(path) => {
             let name = path.display();
             let failed = |error| Failure::Other(format!("{name} cannot be read"), Some(error));
             let file = File::open(path).map_err(failed)?;
             let metadata = file.metadata().map_err(failed)?;
-            let may_wait = !metadata.is_file();
+            let other_handle = file.try_clone().map_err(failed)?;
             let progress = if metadata.is_file() {
                 Progress::of_bytes(metadata.len())
             } else {
                 Progress::of_unknown_bytes()
             };
             let store = crate::open_or_make(engines, into, writing)?;
-            Run::new(&store, replace, progress).lines(buffered(file), may_wait, name)?
+            Run::new(&store, replace, progress).lines(
+                buffered(file),
+                || would_wait(&other_handle),
+                name,
+            )?
         }
         Source::Store(location) => {
             let mut tally = Tally::default();
@@ -111,6 +120,21 @@ pub(crate) fn run<E: Engines>(
     } else {
         Outcome::Found
     })
+}
+
+/// Whether there is nothing to read from an input yet.
+#[cfg(unix)]
+fn would_wait(input: &impl std::os::fd::AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let at_once = Timespec::default();
+    let mut watched = [PollFd::new(input, PollFlags::IN)];
+    poll(&mut watched, Some(&at_once)) == Ok(0)
+}
+
+#[cfg(not(unix))]
+fn would_wait<I>(_input: &I) -> bool {
+    true
 }
 
 fn buffered<I: Read>(input: I) -> BufReader<I> {
@@ -156,18 +180,18 @@ impl<'s, B: Backend> Run<'s, B> {
     }
 
     /// Imports lines that `export` wrote. `name` is what their input is called.
-    /// Where it `may_wait` for its own writer, what is there is put on disk
-    /// before: nobody else could write meanwhile.
+    /// Where reading it `would_wait`, what is there is put on disk before:
+    /// nobody else could write to the store meanwhile.
     fn lines(
         mut self,
         input: BufReader<impl Read>,
-        may_wait: bool,
+        would_wait: impl Fn() -> bool,
         name: impl fmt::Display,
     ) -> Result<Tally> {
         let failed = |error| Failure::Other(format!("{name} cannot be read"), Some(error));
         let mut lines = Lines::new(input, LONGEST_LINE);
         loop {
-            if may_wait && !lines.has_next() {
+            if !lines.has_next() && would_wait() {
                 self.importer.commit()?;
             }
             let Some(line) = lines.next().map_err(failed)? else {

@@ -416,12 +416,14 @@ impl<B: Backend> RealmStore<B> {
             return Ok(None);
         }
         let last_slot = Directory::last_slot(txn)?;
-        if last_slot <= self.last_slot.load(Ordering::Relaxed) {
+        if last_slot.is_some_and(|last| last <= self.last_slot.load(Ordering::Relaxed)) {
             return Ok(None);
         }
         let events = ForeignEvents::find(&Directory::read(txn)?)?;
         if events.slot().is_none() {
-            self.last_slot.fetch_max(last_slot, Ordering::Relaxed);
+            if let Some(last) = last_slot {
+                self.last_slot.fetch_max(last, Ordering::Relaxed);
+            }
             return Ok(None);
         }
         Ok(Some(*self.foreign_events.get_or_init(|| events)))
