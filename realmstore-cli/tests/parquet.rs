@@ -1,6 +1,4 @@
 //! `export --parquet`, as pyarrow and DuckDB read it.
-//!
-//! The tests install both themselves, from PyPI into the target directory.
 
 #![cfg(feature = "parquet")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -9,11 +7,11 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::path::Path;
+use std::process::Output;
 
 use common::every_field::fill;
+use common::python::{script, succeed};
 use common::{copy_of_recording, lines, run_on, stderr, text};
 use realmstore::{Publication, PublicationId, Session, SessionId, Timestamp, WriteTxn};
 use serde_json::{Value, json};
@@ -21,42 +19,9 @@ use tempfile::TempDir;
 
 const TABLES: [&str; 3] = ["sessions", "publications", "events"];
 
-/// The Python that has pyarrow and DuckDB.
-fn python() -> &'static Path {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("parquet");
-        let python = venv.join("bin/python");
-        if !python.exists() {
-            succeed(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-        }
-        let install = "-m pip install --quiet --disable-pip-version-check -r";
-        succeed(
-            Command::new(&python)
-                .args(install.split(' '))
-                .arg(script("requirements.txt")),
-        );
-        python
-    })
-}
-
-fn script(name: &str) -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parquet");
-    tests.join(name)
-}
-
-fn succeed(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| {
-        panic!("{command:?}: {error} (Debian: apt-get install python3-venv)")
-    });
-    assert!(output.status.success(), "{command:?}: {}", stderr(&output));
-    output
-}
-
 /// What the two read of the files in a directory.
 fn read(directory: &Path) -> Value {
-    let mut command = Command::new(python());
-    let output = succeed(command.arg(script("read.py")).arg(directory));
+    let output = succeed(script("parquet/read.py").arg(directory));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

@@ -1,5 +1,5 @@
-//! The Python that has Crossbar.io and cfxdb, which the tests install
-//! themselves: from PyPI into the target directory.
+//! The Python that has Crossbar.io, cfxdb, pyarrow and DuckDB, which the tests
+//! install themselves: from PyPI into the target directory.
 
 #![allow(
     dead_code,
