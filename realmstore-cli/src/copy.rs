@@ -52,7 +52,7 @@ pub(crate) fn copy_into<E: Engines>(
         ..Writing::default()
     };
     let destination = engines.write(&made.unfinished(), writing)?;
-    let progress = Progress::of_bytes(measure(source)?.bytes);
+    let progress = Progress::of_counted_bytes(|| Ok(measure(source)?.bytes))?;
     let copied = copy(source, &destination, |so_far| {
         progress.set(so_far.bytes);
         ControlFlow::Continue(())

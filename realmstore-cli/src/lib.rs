@@ -236,7 +236,7 @@ fn open_to_write<E: Engines>(
 ) -> Result<RealmStore<E::Writing>> {
     engines.will_write(location)?;
     // Attaching to write makes the tables of a realm store in whatever is there; this refuses what is none.
-    drop(RealmStore::attach(engines.read(location)?)?);
+    drop(RealmStore::attach(engines.read_in_place(location)?)?);
     Ok(RealmStore::attach(
         engines.write(location, writing.into())?,
     )?)
@@ -261,7 +261,7 @@ fn open_or_make<E: Engines>(
         Err(failure) if failure.is(ErrorKind::NotFound) => {
             let writing = Writing {
                 create: true,
-                size_limit: writing.size_limit.map(|limit| limit.0),
+                ..writing.into()
             };
             Ok(RealmStore::attach(engines.write(location, writing)?)?)
         }

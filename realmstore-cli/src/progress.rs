@@ -4,6 +4,7 @@ use std::fmt;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::failure::Result;
 use crate::output::to_stderr;
 
 /// The progress of a command, on standard error.
@@ -16,6 +17,15 @@ impl Progress {
             ProgressBar::new(total),
             "{bar:40} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
         )
+    }
+
+    /// Of bytes that must be counted, which is done only if it is shown.
+    pub(crate) fn of_counted_bytes(count: impl FnOnce() -> Result<u64>) -> Result<Self> {
+        let unknown = Self::of_unknown_bytes();
+        if unknown.0.is_hidden() {
+            return Ok(unknown);
+        }
+        Ok(Self::of_bytes(count()?))
     }
 
     /// Of bytes whose number nobody knows.

@@ -347,23 +347,35 @@ fn foreign_places<X: ReadTxn>(
     let Some(slot) = slot else {
         return Ok(Vec::new());
     };
-    let mut prefix = KeyBuf::from_slice(&slot.to_be_bytes());
+    let mut prefix = KeyBuf::new();
     if let Some(subscription) = subscription {
         subscription.encode(&mut prefix);
     }
-    let end = prefix_end(&prefix);
-    let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
     let mut places = Vec::new();
-    let mut scan = txn.scan((Bound::Included(&prefix), end), Order::Ascending)?;
-    while let Some((key, value)) = scan.next()? {
-        let key = key.get(size_of::<Slot>()..).unwrap_or_default();
-        places.push((
-            EventKey::from(&read::<Event>(key, value).record),
-            key.into(),
-        ));
-    }
+    each_under(txn, slot, &prefix, |key, value| {
+        let place = EventKey::from(&read::<Event>(key, value).record);
+        places.push((place, Box::from(key)));
+    })?;
     places.sort_unstable();
     Ok(places)
+}
+
+/// Walks the rows of a slot whose keys begin with a prefix. Keys come without
+/// the slot.
+pub(crate) fn each_under<X: ReadTxn>(
+    txn: &X,
+    slot: Slot,
+    prefix: &[u8],
+    mut visit: impl FnMut(&[u8], &[u8]),
+) -> Result<()> {
+    let prefix = full_key(slot, prefix);
+    let end = prefix_end(&prefix);
+    let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut scan = txn.scan((Bound::Included(&prefix), end), Order::Ascending)?;
+    while let Some((key, value)) = scan.next()? {
+        visit(key.get(size_of::<Slot>()..).unwrap_or_default(), value);
+    }
+    Ok(())
 }
 
 /// A table's key in the keyspace.

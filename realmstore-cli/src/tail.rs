@@ -6,16 +6,14 @@
 //! committed. That is exact, takes no index, and never holds a snapshot of a
 //! running router for longer than one look at the keys.
 
-use std::ops::Bound;
 use std::time::Duration;
 
 use realmstore_core::directory::Directory;
-use realmstore_core::key::{Key, prefix_end};
-use realmstore_core::store::{CROSSBAR_EVENTS_OID, EventKey};
+use realmstore_core::key::Key;
+use realmstore_core::store::{CROSSBAR_EVENTS_OID, CrossbarEventKey, EventKey};
 use realmstore_core::table::Slot;
 use realmstore_core::{
-    Backend, ErrorKind, Event, Location, Order, Publication, ReadTxn, RealmStore, Scan, Session,
-    Timestamp,
+    Backend, ErrorKind, Event, Location, Publication, ReadTxn, RealmStore, Session, Timestamp,
 };
 
 use crate::engines::Engines;
@@ -167,11 +165,7 @@ impl Seen {
     /// Whether an event of ours was one of Crossbar.io's.
     fn has_foreign(&self, key: &[u8; 32]) -> bool {
         let place = EventKey::from_bytes(key).unwrap_or_default();
-        let (subscription, time) = (place.subscription.get(), place.timestamp.as_nanos());
-        let mut foreign = [0; 16];
-        let (first, second) = foreign.split_at_mut(8);
-        first.copy_from_slice(&subscription.to_be_bytes());
-        second.copy_from_slice(&time.to_le_bytes());
+        let foreign = CrossbarEventKey::from(&place).to_bytes();
         self.foreign_events.binary_search(&foreign).is_ok()
     }
 }
@@ -183,16 +177,11 @@ fn keys<X: ReadTxn, const N: usize>(
     slot: Option<Slot>,
     kept: impl Fn(&[u8], &[u8]) -> Option<[u8; N]>,
 ) -> Result<Vec<[u8; N]>> {
-    let Some(prefix) = slot.map(Slot::to_be_bytes) else {
+    let Some(slot) = slot else {
         return Ok(Vec::new());
     };
-    let end = prefix_end(&prefix);
-    let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-    let mut scan = txn.scan((Bound::Included(&prefix), end), Order::Ascending)?;
     let mut keys = Vec::new();
-    while let Some((key, value)) = scan.next()? {
-        keys.extend(kept(key.get(prefix.len()..).unwrap_or_default(), value));
-    }
+    rows::each_under(txn, slot, &[], |key, value| keys.extend(kept(key, value)))?;
     Ok(keys)
 }
 

@@ -65,7 +65,7 @@ pub use format::{FileFormat, sniff};
 pub use header::check_header;
 
 /// The name of LMDB in URLs, in errors and in a backend's facts.
-pub const ENGINE: &str = "lmdb";
+pub(crate) const ENGINE: &str = "lmdb";
 
 /// The file of a store's directory that holds the entries.
 pub const DATA_FILE: &str = "data.mdb";

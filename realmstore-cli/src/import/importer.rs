@@ -2,7 +2,7 @@
 
 use realmstore_core::directory::Directory;
 use realmstore_core::key::{Key, KeyBuf};
-use realmstore_core::store::{CROSSBAR_EVENTS_OID, EventKey};
+use realmstore_core::store::{CROSSBAR_EVENTS_OID, CrossbarEventKey, EventKey};
 use realmstore_core::table::Slot;
 use realmstore_core::{
     Backend, ErrorKind, Event, Publication, ReadTxn, RealmStore, Session, StoreWrite, WriteTxn,
@@ -178,9 +178,7 @@ impl Import for Event {
             return Ok(Some(found));
         }
         // Crossbar.io may have written it, to its own table.
-        let mut key = KeyBuf::new();
-        self.subscription.encode(&mut key);
-        key.extend_from_slice(&self.timestamp.as_nanos().to_le_bytes());
+        let key = CrossbarEventKey::from(&place).to_bytes();
         let found = importer.read::<Self>(importer.crossbar_events, &key)?;
         Ok(found.filter(|found| EventKey::from(&found.record) == place))
     }

@@ -19,6 +19,44 @@ use crate::{Error, Result, SubscriptionId, Timestamp};
 pub const CROSSBAR_EVENTS_OID: Uuid = Uuid::from_u128(0x40a9df31_6065_496f_809f_027a1879654c);
 pub(super) const NAME: &str = "cfxdb.realmstore._event.Events";
 
+/// A key of Crossbar.io's own table of events. As bytes it is in no order of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CrossbarEventKey {
+    /// The event's subscription.
+    pub subscription: SubscriptionId,
+    /// Its time.
+    pub timestamp: Timestamp,
+}
+
+impl CrossbarEventKey {
+    /// Reads a key, without the slot; `None` when it has not 16 bytes.
+    pub fn from_bytes(key: &[u8]) -> Option<Self> {
+        let (subscription, time) = key.split_first_chunk()?;
+        Some(Self {
+            subscription: SubscriptionId::from_stored(u64::from_be_bytes(*subscription)),
+            timestamp: Timestamp::from_nanos(u64::from_le_bytes(time.try_into().ok()?)),
+        })
+    }
+
+    /// The key, without the slot.
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let (subscription, time) = bytes.split_at_mut(8);
+        subscription.copy_from_slice(&self.subscription.get().to_be_bytes());
+        time.copy_from_slice(&self.timestamp.as_nanos().to_le_bytes());
+        bytes
+    }
+}
+
+impl From<&EventKey> for CrossbarEventKey {
+    fn from(key: &EventKey) -> Self {
+        Self {
+            subscription: key.subscription,
+            timestamp: key.timestamp,
+        }
+    }
+}
+
 /// Crossbar.io's table of events.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ForeignEvents {
@@ -58,21 +96,16 @@ impl ForeignEvents {
     /// # Errors
     /// When not even the publication can be read, or the key is none.
     pub(super) fn read_row(&self, key: &[u8], value: &[u8]) -> Result<ForeignEvent> {
-        let Ok(&[s0, s1, s2, s3, s4, s5, s6, s7, ref time @ ..]) = <&[u8; 16]>::try_from(key)
-        else {
+        let Some(place) = CrossbarEventKey::from_bytes(key) else {
             return Err(self.space.damaged("the key has not 16 bytes").key(key));
         };
-        let subscription = u64::from_be_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
         let (mut event, damage) = Event::view(value)
             .map_err(|error| error.table(NAME).key(key))?
             .salvage();
         if let Some(damage) = damage.first().filter(|_| event.publication.is_unset()) {
             return Err(Error::from(*damage).table(NAME).key(key));
         }
-        let place = (
-            SubscriptionId::from_stored(subscription),
-            Timestamp::from_nanos(u64::from_le_bytes(*time)),
-        );
+        let place = (place.subscription, place.timestamp);
         let is_verbatim = damage.is_empty() && place == (event.subscription, event.timestamp);
         (event.subscription, event.timestamp) = place;
         Ok(ForeignEvent {

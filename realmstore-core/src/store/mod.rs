@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 pub use self::adopt::Adoption;
 pub use self::copy::{Copied, copy, measure};
-pub use self::foreign::CROSSBAR_EVENTS_OID;
 use self::foreign::ForeignEvents;
+pub use self::foreign::{CROSSBAR_EVENTS_OID, CrossbarEventKey};
 pub use self::history::{EventChange, History, HistoryEntry};
 pub use self::quarantine::{Quarantine, place_of, quarantine};
 pub use self::query::HistoryQuery;

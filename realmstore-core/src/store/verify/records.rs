@@ -3,8 +3,8 @@
 use flatbuffers::InvalidFlatbuffer;
 use uuid::Uuid;
 
+use super::super::CrossbarEventKey;
 use super::super::tables::EventKey;
-use super::tables::crossbar_place;
 use crate::generated::realmstore as generated;
 use crate::key::{Key, KeyBuf};
 use crate::record::{Problem, Quarantined, Record, RecordError};
@@ -227,7 +227,11 @@ impl Keyed for CrossbarEvent {
     }
 
     fn identify(&mut self, key: &[u8]) -> Identity {
-        let Some((subscription, timestamp)) = crossbar_place(key) else {
+        let Some(CrossbarEventKey {
+            subscription,
+            timestamp,
+        }) = CrossbarEventKey::from_bytes(key)
+        else {
             return Identity::NoKey;
         };
         compare(&mut self.0.subscription, subscription, "subscription").and(compare(

@@ -10,7 +10,7 @@ use super::super::quarantine::Quarantine;
 use super::super::tables::{
     AuthidKey, EventKey, Events, Publications, Sessions, SessionsByAuthid, SessionsBySessionId,
 };
-use super::super::{CROSSBAR_EVENTS_OID, stamp};
+use super::super::{CROSSBAR_EVENTS_OID, CrossbarEventKey, stamp};
 use crate::backend::ReadTxn;
 use crate::directory::{self, Directory, DirectoryEntry};
 use crate::key::Key;
@@ -134,9 +134,8 @@ impl Kind {
                 .ok()
                 .map(|oid| oid.to_string()),
             Self::Publications => PublicationId::from_bytes(key).ok().map(|id| id.to_string()),
-            Self::CrossbarEvents => {
-                crossbar_place(key).map(|(subscription, time)| format!("{subscription} at {time}"))
-            }
+            Self::CrossbarEvents => CrossbarEventKey::from_bytes(key)
+                .map(|key| format!("{} at {}", key.subscription, key.timestamp)),
             Self::Events => EventKey::from_bytes(key).ok().map(event_text),
             Self::SessionsBySessionId => <(SessionId, Timestamp)>::from_bytes(key)
                 .ok()
@@ -196,15 +195,6 @@ pub(super) fn version_of(key: &[u8]) -> Option<Uuid> {
         Some((&directory::VERSION_KEY, oid)) => <Uuid as Key>::from_bytes(oid).ok(),
         _ => None,
     }
-}
-
-/// The place that a key of Crossbar.io's own table of events says: its time is little-endian.
-pub(super) fn crossbar_place(key: &[u8]) -> Option<(SubscriptionId, Timestamp)> {
-    let (subscription, time) = key.split_first_chunk()?;
-    Some((
-        SubscriptionId::from_stored(u64::from_be_bytes(*subscription)),
-        Timestamp::from_nanos(u64::from_le_bytes(time.try_into().ok()?)),
-    ))
 }
 
 /// Where the tables of a store lie, as far as its directory can be read.
