@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::record::RecordError;
 
@@ -41,6 +42,8 @@ pub enum ErrorKind {
     UnknownOutcome,
     /// A store across a network cannot be reached.
     Unavailable,
+    /// The store was closed, or its writer has died: nothing can be written any more.
+    Closed,
     /// The engine failed in a way that none of the other kinds names.
     Engine,
 }
@@ -57,8 +60,10 @@ pub enum ErrorKind {
 /// assert!(error.is_retryable());
 /// assert_eq!(error.to_string(), "lmdb: a reader keeps the map from growing");
 /// ```
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     engine: Option<&'static str>,
@@ -66,7 +71,7 @@ struct Inner {
     operation: Option<&'static str>,
     key: Option<Box<[u8]>>,
     message: Cow<'static, str>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -109,7 +114,7 @@ impl Error {
 
     /// Adds the error that caused this one.
     pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(source.into().into());
         self
     }
 
