@@ -49,6 +49,7 @@ fn entry(sub: u64, nanos: u64, publ: u64) -> HistoryEntry {
     HistoryEntry {
         subscription: subscription(sub),
         timestamp: at(nanos),
+        ordinal: 0,
         publication: publication(publ),
     }
 }
@@ -349,7 +350,7 @@ pub fn history_lists_a_publication_once_at_its_first_event<E: Engine>() {
     assert_eq!(history(&store, &txn, 2, all), [entry(2, 90, 70)]);
     assert_eq!(history(&store, &txn, 3, all), []);
     assert_eq!(
-        store.subscriptions(&txn).unwrap(),
+        store.subscriptions_with_history(&txn).unwrap(),
         [subscription(1), subscription(2)]
     );
     // Its first event goes: the next one is then the first; with the last one it leaves.
@@ -490,7 +491,7 @@ pub fn history_and_events_agree_with_a_model<E: Engine>() {
             let subscriptions: BTreeSet<_> = model.keys().map(|key| key.subscription).collect();
             prop_assert!(
                 store
-                    .subscriptions(&txn)
+                    .subscriptions_with_history(&txn)
                     .unwrap()
                     .into_iter()
                     .eq(subscriptions)
@@ -706,7 +707,7 @@ fn assert_answers<B: Backend>(store: &RealmStore<B>, all: &[Event]) {
     let subscriptions: BTreeSet<_> = all.iter().map(|event| event.subscription).collect();
     assert!(
         store
-            .subscriptions(&txn)
+            .subscriptions_with_history(&txn)
             .unwrap()
             .into_iter()
             .eq(subscriptions)
@@ -837,7 +838,10 @@ pub fn events_that_cannot_be_read_stay_and_are_named<E: Engine>() {
         assert_eq!(error.kind(), ErrorKind::Damaged);
         let key = [&1u64.to_be_bytes()[..], &1_001u64.to_le_bytes()].concat();
         assert_eq!(error.row_key(), Some(&key[..]));
-        assert_eq!(store.subscriptions(&txn).unwrap(), [subscription(1)]);
+        assert_eq!(
+            store.subscriptions_with_history(&txn).unwrap(),
+            [subscription(1)]
+        );
         drop(txn);
         let mut named = 0;
         let done = store
@@ -1037,7 +1041,7 @@ pub fn events_that_arrive_behind_an_adoption_are_in_every_answer<E: Engine>() {
         [entry(1, 500, 3)]
     );
     assert_eq!(
-        store.subscriptions(&txn).unwrap(),
+        store.subscriptions_with_history(&txn).unwrap(),
         [subscription(1), subscription(7)]
     );
 }

@@ -79,7 +79,7 @@ fn refuse_records<B: Backend>(store: &RealmStore<B>, location: &Location) -> Res
             .range(&txn, .., Order::Ascending)?
             .next()?
             .is_none()
-        && store.subscriptions(&txn)?.is_empty();
+        && store.subscriptions_with_history(&txn)?.is_empty();
     if is_empty {
         return Ok(());
     }
@@ -200,7 +200,7 @@ fn longest_history<B: Backend, X: ReadTxn>(
     txn: &X,
 ) -> Result<Option<SubscriptionId>> {
     let mut longest = None;
-    for subscription in store.subscriptions(txn)? {
+    for subscription in store.subscriptions_with_history(txn)? {
         let length = store
             .history(txn, subscription, HistoryQuery::default())?
             .count();
@@ -254,7 +254,10 @@ fn show_contents<B: Backend, X: ReadTxn>(
         ("sessions", store.sessions().count(txn)?),
         ("publications", store.publications().count(txn)?),
         ("events", store.events().count(txn)?),
-        ("subscriptions", store.subscriptions(txn)?.len() as u64),
+        (
+            "subscriptions",
+            store.subscriptions_with_history(txn)?.len() as u64,
+        ),
     ];
     output.line("\nThe store now holds:\n")?;
     for (what, count) in counts {

@@ -64,7 +64,7 @@ fn count_subscriptions<B: Backend, X: ReadTxn>(
     store: &RealmStore<B>,
     txn: &X,
 ) -> Result<Option<usize>> {
-    match store.subscriptions(txn) {
+    match store.subscriptions_with_history(txn) {
         Ok(subscriptions) => Ok(Some(subscriptions.len())),
         Err(error) if error.kind() == ErrorKind::Damaged => {
             warn(format_args!("subscriptions cannot be counted: {error}"));

@@ -5,7 +5,7 @@ use std::fmt;
 
 use minicbor::data::{Tag, Type};
 use minicbor::{Decoder, Encoder};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// How deep arrays, maps and tags may be nested before decoding refuses, so
 /// that no stored bytes can exhaust the stack.
@@ -194,6 +194,31 @@ pub enum Value {
     Map(Vec<(Value, Value)>),
     /// A tag and what it is put on; tags 2 and 3 make integers past 64 bits out of byte strings.
     Tag(u64, Box<Value>),
+}
+
+/// As the same thing in another format, such as JSON. A tag is left out, and
+/// a simple value is its number.
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null | Self::Undefined => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Simple(value) => serializer.serialize_u8(*value),
+            Self::Integer(value) => match (u64::try_from(*value), i64::try_from(*value)) {
+                (Ok(value), _) => serializer.serialize_u64(value),
+                (_, Ok(value)) => serializer.serialize_i64(value),
+                _ => serializer.serialize_i128(*value),
+            },
+            Self::Float(value) => serializer.serialize_f64(*value),
+            Self::Bytes(value) => serializer.serialize_bytes(value),
+            Self::Text(value) => serializer.serialize_str(value),
+            Self::Array(values) => serializer.collect_seq(values),
+            Self::Map(entries) => {
+                serializer.collect_map(entries.iter().map(|(key, value)| (key, value)))
+            }
+            Self::Tag(_, value) => value.serialize(serializer),
+        }
+    }
 }
 
 impl Value {

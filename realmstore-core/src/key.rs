@@ -97,6 +97,16 @@ big_endian! {
     Timestamp: Timestamp::as_nanos, Timestamp::from_nanos;
 }
 
+impl Key for u32 {
+    fn encode(&self, out: &mut KeyBuf) {
+        out.extend_from_slice(&self.to_be_bytes());
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Result<Self, KeyError> {
+        take(bytes).map(Self::from_be_bytes)
+    }
+}
+
 impl Key for Uuid {
     fn encode(&self, out: &mut KeyBuf) {
         out.extend_from_slice(self.as_bytes());

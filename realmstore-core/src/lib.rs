@@ -48,7 +48,12 @@ pub use backend::{
 pub use error::{Error, ErrorKind, Result};
 pub use id::{PublicationId, SessionId, SubscriptionId};
 pub use location::{Engine, Location};
-pub use record::{EncAlgo, EncSerializer, Event, Publication, Session};
-pub use store::{HistoryEntry, HistoryQuery, RealmStore, StoreWrite};
+pub use record::{
+    EncAlgo, EncSerializer, Event, MatchPolicy, Publication, Requester, Session, Subscription,
+};
+pub use store::{
+    Cursor, Delivery, Dispatch, GetEvents, GetRetained, HistoryEntry, HistoryPage, HistoryQuery,
+    HistoryRow, RealmStore, Retain, StoreWrite,
+};
 pub use timestamp::Timestamp;
 pub use uuid::Uuid;

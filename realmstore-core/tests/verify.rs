@@ -1238,7 +1238,7 @@ fn reads_in_full(db: MemoryBackend) {
     while let Some(entry) = publications.next().unwrap() {
         assert_eq!(entry.to_owned().unwrap().publication, entry.key().unwrap());
     }
-    for subscription in store.subscriptions(&txn).unwrap() {
+    for subscription in store.subscriptions_with_history(&txn).unwrap() {
         let query = HistoryQuery::default();
         for event in store.events_of(&txn, subscription, query).unwrap() {
             assert_eq!(event.unwrap().subscription, subscription);

@@ -1195,5 +1195,403 @@ impl ::core::fmt::Debug for Quarantined<'_> {
       ds.finish()
   }
 }
+pub enum SubscriptionOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// What a subscription ID stands for.
+pub struct Subscription<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Subscription<'a> {
+  type Inner = Subscription<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Subscription<'a> {
+  pub const VT_SUBSCRIPTION: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ALIAS_OF: ::flatbuffers::VOffsetT = 6;
+  pub const VT_REALM: ::flatbuffers::VOffsetT = 8;
+  pub const VT_URI: ::flatbuffers::VOffsetT = 10;
+  pub const VT_MATCH_: ::flatbuffers::VOffsetT = 12;
+  pub const VT_CREATED_AT: ::flatbuffers::VOffsetT = 14;
+  pub const VT_KEEPS_HISTORY: ::flatbuffers::VOffsetT = 16;
+  pub const VT_MAX_COUNT: ::flatbuffers::VOffsetT = 18;
+  pub const VT_MAX_AGE: ::flatbuffers::VOffsetT = 20;
+  pub const VT_MAX_BYTES: ::flatbuffers::VOffsetT = 22;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Subscription { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SubscriptionArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Subscription<'bldr>> {
+    let mut builder = SubscriptionBuilder::new(_fbb);
+    if let Some(x) = args.max_bytes { builder.add_max_bytes(x); }
+    if let Some(x) = args.max_age { builder.add_max_age(x); }
+    if let Some(x) = args.max_count { builder.add_max_count(x); }
+    if let Some(x) = args.created_at { builder.add_created_at(x); }
+    if let Some(x) = args.alias_of { builder.add_alias_of(x); }
+    if let Some(x) = args.subscription { builder.add_subscription(x); }
+    if let Some(x) = args.uri { builder.add_uri(x); }
+    if let Some(x) = args.realm { builder.add_realm(x); }
+    if let Some(x) = args.keeps_history { builder.add_keeps_history(x); }
+    if let Some(x) = args.match_ { builder.add_match_(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn subscription(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Subscription::VT_SUBSCRIPTION, None)}
+  }
+  #[inline]
+  pub fn alias_of(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Subscription::VT_ALIAS_OF, None)}
+  }
+  #[inline]
+  pub fn realm(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Subscription::VT_REALM, None)}
+  }
+  #[inline]
+  pub fn uri(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Subscription::VT_URI, None)}
+  }
+  #[inline]
+  pub fn match_(&self) -> Option<u8> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Subscription::VT_MATCH_, None)}
+  }
+  #[inline]
+  pub fn created_at(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Subscription::VT_CREATED_AT, None)}
+  }
+  #[inline]
+  pub fn keeps_history(&self) -> Option<bool> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(Subscription::VT_KEEPS_HISTORY, None)}
+  }
+  #[inline]
+  pub fn max_count(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Subscription::VT_MAX_COUNT, None)}
+  }
+  #[inline]
+  pub fn max_age(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Subscription::VT_MAX_AGE, None)}
+  }
+  #[inline]
+  pub fn max_bytes(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Subscription::VT_MAX_BYTES, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Subscription<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("subscription", Self::VT_SUBSCRIPTION, false)?
+     .visit_field::<u64>("alias_of", Self::VT_ALIAS_OF, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("realm", Self::VT_REALM, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("uri", Self::VT_URI, false)?
+     .visit_field::<u8>("match_", Self::VT_MATCH_, false)?
+     .visit_field::<u64>("created_at", Self::VT_CREATED_AT, false)?
+     .visit_field::<bool>("keeps_history", Self::VT_KEEPS_HISTORY, false)?
+     .visit_field::<u64>("max_count", Self::VT_MAX_COUNT, false)?
+     .visit_field::<u64>("max_age", Self::VT_MAX_AGE, false)?
+     .visit_field::<u64>("max_bytes", Self::VT_MAX_BYTES, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SubscriptionArgs<'a> {
+    pub subscription: Option<u64>,
+    pub alias_of: Option<u64>,
+    pub realm: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub uri: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub match_: Option<u8>,
+    pub created_at: Option<u64>,
+    pub keeps_history: Option<bool>,
+    pub max_count: Option<u64>,
+    pub max_age: Option<u64>,
+    pub max_bytes: Option<u64>,
+}
+impl<'a> Default for SubscriptionArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    SubscriptionArgs {
+      subscription: None,
+      alias_of: None,
+      realm: None,
+      uri: None,
+      match_: None,
+      created_at: None,
+      keeps_history: None,
+      max_count: None,
+      max_age: None,
+      max_bytes: None,
+    }
+  }
+}
+
+pub struct SubscriptionBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SubscriptionBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_subscription(&mut self, subscription: u64) {
+    self.fbb_.push_slot_always::<u64>(Subscription::VT_SUBSCRIPTION, subscription);
+  }
+  #[inline]
+  pub fn add_alias_of(&mut self, alias_of: u64) {
+    self.fbb_.push_slot_always::<u64>(Subscription::VT_ALIAS_OF, alias_of);
+  }
+  #[inline]
+  pub fn add_realm(&mut self, realm: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Subscription::VT_REALM, realm);
+  }
+  #[inline]
+  pub fn add_uri(&mut self, uri: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Subscription::VT_URI, uri);
+  }
+  #[inline]
+  pub fn add_match_(&mut self, match_: u8) {
+    self.fbb_.push_slot_always::<u8>(Subscription::VT_MATCH_, match_);
+  }
+  #[inline]
+  pub fn add_created_at(&mut self, created_at: u64) {
+    self.fbb_.push_slot_always::<u64>(Subscription::VT_CREATED_AT, created_at);
+  }
+  #[inline]
+  pub fn add_keeps_history(&mut self, keeps_history: bool) {
+    self.fbb_.push_slot_always::<bool>(Subscription::VT_KEEPS_HISTORY, keeps_history);
+  }
+  #[inline]
+  pub fn add_max_count(&mut self, max_count: u64) {
+    self.fbb_.push_slot_always::<u64>(Subscription::VT_MAX_COUNT, max_count);
+  }
+  #[inline]
+  pub fn add_max_age(&mut self, max_age: u64) {
+    self.fbb_.push_slot_always::<u64>(Subscription::VT_MAX_AGE, max_age);
+  }
+  #[inline]
+  pub fn add_max_bytes(&mut self, max_bytes: u64) {
+    self.fbb_.push_slot_always::<u64>(Subscription::VT_MAX_BYTES, max_bytes);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SubscriptionBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SubscriptionBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Subscription<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Subscription<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Subscription");
+      ds.field("subscription", &self.subscription());
+      ds.field("alias_of", &self.alias_of());
+      ds.field("realm", &self.realm());
+      ds.field("uri", &self.uri());
+      ds.field("match_", &self.match_());
+      ds.field("created_at", &self.created_at());
+      ds.field("keeps_history", &self.keeps_history());
+      ds.field("max_count", &self.max_count());
+      ds.field("max_age", &self.max_age());
+      ds.field("max_bytes", &self.max_bytes());
+      ds.finish()
+  }
+}
+pub enum RetainedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// A publication that is retained for those who subscribe later.
+pub struct Retained<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Retained<'a> {
+  type Inner = Retained<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Retained<'a> {
+  pub const VT_TOPIC: ::flatbuffers::VOffsetT = 4;
+  pub const VT_PUBLICATION: ::flatbuffers::VOffsetT = 6;
+  pub const VT_RETAINED_AT: ::flatbuffers::VOffsetT = 8;
+  pub const VT_EXPIRES_AT: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Retained { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args RetainedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Retained<'bldr>> {
+    let mut builder = RetainedBuilder::new(_fbb);
+    if let Some(x) = args.expires_at { builder.add_expires_at(x); }
+    if let Some(x) = args.retained_at { builder.add_retained_at(x); }
+    if let Some(x) = args.publication { builder.add_publication(x); }
+    if let Some(x) = args.topic { builder.add_topic(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn topic(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Retained::VT_TOPIC, None)}
+  }
+  #[inline]
+  pub fn publication(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Retained::VT_PUBLICATION, None)}
+  }
+  #[inline]
+  pub fn retained_at(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Retained::VT_RETAINED_AT, None)}
+  }
+  #[inline]
+  pub fn expires_at(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Retained::VT_EXPIRES_AT, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Retained<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("topic", Self::VT_TOPIC, false)?
+     .visit_field::<u64>("publication", Self::VT_PUBLICATION, false)?
+     .visit_field::<u64>("retained_at", Self::VT_RETAINED_AT, false)?
+     .visit_field::<u64>("expires_at", Self::VT_EXPIRES_AT, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct RetainedArgs<'a> {
+    pub topic: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub publication: Option<u64>,
+    pub retained_at: Option<u64>,
+    pub expires_at: Option<u64>,
+}
+impl<'a> Default for RetainedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    RetainedArgs {
+      topic: None,
+      publication: None,
+      retained_at: None,
+      expires_at: None,
+    }
+  }
+}
+
+pub struct RetainedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RetainedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_topic(&mut self, topic: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Retained::VT_TOPIC, topic);
+  }
+  #[inline]
+  pub fn add_publication(&mut self, publication: u64) {
+    self.fbb_.push_slot_always::<u64>(Retained::VT_PUBLICATION, publication);
+  }
+  #[inline]
+  pub fn add_retained_at(&mut self, retained_at: u64) {
+    self.fbb_.push_slot_always::<u64>(Retained::VT_RETAINED_AT, retained_at);
+  }
+  #[inline]
+  pub fn add_expires_at(&mut self, expires_at: u64) {
+    self.fbb_.push_slot_always::<u64>(Retained::VT_EXPIRES_AT, expires_at);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RetainedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    RetainedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Retained<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Retained<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Retained");
+      ds.field("topic", &self.topic());
+      ds.field("publication", &self.publication());
+      ds.field("retained_at", &self.retained_at());
+      ds.field("expires_at", &self.expires_at());
+      ds.finish()
+  }
+}
 }  // pub mod realmstore
 

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::flat::{self, Table};
-use super::{EncAlgo, EncSerializer, Problem};
+use super::{EncAlgo, EncSerializer, MatchPolicy, Problem};
 use crate::cbor::{Cbor, CborRef};
 use crate::{PublicationId, SessionId, SubscriptionId, Timestamp};
 
@@ -85,12 +85,43 @@ macro_rules! scalar {
 scalar! {
     bool, u8, |byte| byte != 0, u8::from;
     i32, i32, std::convert::identity, std::convert::identity;
+    u64, u64, std::convert::identity, std::convert::identity;
     EncAlgo, u8, EncAlgo, |algo: EncAlgo| algo.0;
     EncSerializer, u8, EncSerializer, |serializer: EncSerializer| serializer.0;
     SessionId, u64, SessionId::from_stored, SessionId::get;
     PublicationId, u64, PublicationId::from_stored, PublicationId::get;
     SubscriptionId, u64, SubscriptionId::from_stored, SubscriptionId::get;
     Timestamp, u64, Timestamp::from_nanos, Timestamp::as_nanos;
+}
+
+impl Field for Option<MatchPolicy> {
+    type View<'a> = Self;
+    type Prepared = Self;
+    const WIDTH: usize = size_of::<u8>();
+
+    fn read(table: Table<'_>, vt: u16) -> Result<Self, Problem> {
+        match table.scalar(vt)? {
+            None => Ok(None),
+            Some([code]) => match MatchPolicy::from_code(code) {
+                Some(policy) => Ok(Some(policy)),
+                None => Err(Problem::UnknownCode),
+            },
+        }
+    }
+
+    fn own(view: Self) -> Result<Self, Problem> {
+        Ok(view)
+    }
+
+    fn prepare(&self, _builder: &mut FlatBufferBuilder<'_>) -> Self {
+        *self
+    }
+
+    fn push(prepared: Self, builder: &mut FlatBufferBuilder<'_>, vt: u16) {
+        if let Some(policy) = prepared {
+            builder.push_slot_always(vt, policy.code());
+        }
+    }
 }
 
 macro_rules! required_scalar {

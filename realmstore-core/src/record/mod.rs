@@ -7,7 +7,7 @@
 //! record, or is not what it should be, is a [`RecordError`] that names it.
 //!
 //! The bytes are FlatBuffers, field for field those that Crossbar.io (cfxdb)
-//! writes, but for [`Quarantined`], which is ours;
+//! writes; [`Subscription`], [`Retained`] and [`Quarantined`] are ours.
 //! `schema/realmstore.fbs` is their schema. An unset field is absent.
 //! Fields without which a record is nobody's (its IDs, its time) are no
 //! `Option`: they read as 0 when they are absent, as they do everywhere else
@@ -34,7 +34,9 @@ mod field;
 mod flat;
 mod publication;
 mod quarantined;
+mod retained;
 mod session;
+mod subscription;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -43,9 +45,11 @@ use flatbuffers::{FlatBufferBuilder, WIPOffset};
 
 pub use self::event::{Event, EventView};
 pub use self::field::{SessionIds, Texts};
-pub use self::publication::{EncAlgo, EncSerializer, Publication, PublicationView};
+pub use self::publication::{EncAlgo, EncSerializer, Publication, PublicationView, Requester};
 pub use self::quarantined::{Quarantined, QuarantinedView};
+pub use self::retained::{Retained, RetainedView};
 pub use self::session::{Session, SessionView};
+pub use self::subscription::{MatchPolicy, Subscription, SubscriptionView};
 use crate::{Error, ErrorKind, Result};
 
 /// A field of a stored record that does not read as it should.
@@ -84,6 +88,8 @@ pub enum Problem {
     NotCbor,
     /// A field that must be there is not.
     Missing,
+    /// A number stands for one of several things, and this is none of them.
+    UnknownCode,
     /// A list of session IDs whose length cfxdb lost when it wrote the record.
     /// It reads as empty: for `eligible` that admits nobody; for `exclude`
     /// nobody can tell who was excluded, so show the record to nobody either.
@@ -98,6 +104,7 @@ impl fmt::Display for Problem {
             Self::NotAUuid => "is not a UUID of 16 bytes",
             Self::NotCbor => "is not well-formed CBOR",
             Self::Missing => "is missing",
+            Self::UnknownCode => "is a code that stands for nothing",
             Self::LostLength => {
                 "has lost its length (written so by cfxdb), its session IDs are not to be had"
             }

@@ -67,6 +67,113 @@ impl Publication {
     }
 }
 
+/// Who asks for what was published, as far as that decides what they may see.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Requester {
+    /// Their authid.
+    pub authid: Option<String>,
+    /// Their authrole.
+    pub authrole: Option<String>,
+    /// Their session, and when it joined. Unset, they are nobody that a list of
+    /// session IDs could name.
+    pub session: Option<(SessionId, Timestamp)>,
+}
+
+impl PublicationView<'_> {
+    /// Whether the lists of a publication let somebody have it (WAMP advanced
+    /// profile, "Subscriber Black- and Whitelisting"): they are on every list
+    /// of those eligible, and on none of those excluded. A list that is there
+    /// but empty is a list: an empty one of those eligible admits nobody.
+    ///
+    /// A session ID means somebody only while the session lasts. A session that
+    /// joined after the publication is on no list, whatever its ID is; and
+    /// nobody can tell whether it belongs to somebody who was excluded, so it
+    /// gets no publication that excludes sessions. So does nobody where a list
+    /// is damaged, or [lost its length](SessionIds::lost_length).
+    ///
+    /// `exclude_me` is no list: see [`was_for`](Self::was_for).
+    pub fn admits(&self, requester: &Requester) -> bool {
+        self.admits_or_fails(requester).unwrap_or(false)
+    }
+
+    fn admits_or_fails(&self, requester: &Requester) -> Result<bool, RecordError> {
+        let published = self.timestamp()?;
+        let session = requester
+            .session
+            .filter(|(_, joined_at)| *joined_at <= published)
+            .map(|(session, _)| session);
+        if let Some(mut eligible) = self.eligible()?
+            && !session.is_some_and(|session| eligible.any(|listed| listed == session))
+        {
+            return Ok(false);
+        }
+        if let Some(mut excluded) = self.exclude()? {
+            let lost = excluded.lost_length();
+            let Some(session) = session.filter(|_| !lost) else {
+                return Ok(false);
+            };
+            if excluded.any(|listed| listed == session) {
+                return Ok(false);
+            }
+        }
+        let is_on = |list: Texts<'_>, name: &Option<String>| -> Result<bool, Problem> {
+            let mut found = false;
+            for text in list {
+                found |= Some(text?) == name.as_deref();
+            }
+            Ok(found)
+        };
+        for (field, list, name) in [
+            (
+                "eligible_authid",
+                self.eligible_authid()?,
+                &requester.authid,
+            ),
+            (
+                "eligible_authrole",
+                self.eligible_authrole()?,
+                &requester.authrole,
+            ),
+        ] {
+            if let Some(list) = list
+                && !is_on(list, name).map_err(|problem| damaged(field, problem))?
+            {
+                return Ok(false);
+            }
+        }
+        for (field, list, name) in [
+            ("exclude_authid", self.exclude_authid()?, &requester.authid),
+            (
+                "exclude_authrole",
+                self.exclude_authrole()?,
+                &requester.authrole,
+            ),
+        ] {
+            if let Some(list) = list
+                && is_on(list, name).map_err(|problem| damaged(field, problem))?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether somebody would have received the publication, had they been
+    /// subscribed: as [`admits`](Self::admits), and they are not the publisher,
+    /// unless that said `exclude_me: false`.
+    pub fn was_for(&self, requester: &Requester) -> bool {
+        let is_excluded_publisher = || -> Result<bool, RecordError> {
+            let publisher = self.publisher()?;
+            let published = self.timestamp()?;
+            let is_publisher = requester.session.is_some_and(|(session, joined_at)| {
+                Some(session) == publisher && joined_at <= published
+            });
+            Ok(is_publisher && self.exclude_me()? != Some(false))
+        };
+        !is_excluded_publisher().unwrap_or(true) && self.admits(requester)
+    }
+}
+
 fn either_payload_or_args(publication: &Publication) -> Result<()> {
     // What is empty says nothing, and may stand beside anything.
     let says_something = |cbor: &Option<Cbor>| {

@@ -1,5 +1,6 @@
 //! Adoption: what Crossbar.io wrote becomes part of our own tables and indexes.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::foreign::{ForeignEvent, ForeignEvents};
@@ -86,18 +87,21 @@ impl<B: Backend> RealmStore<B> {
             done.events_moved += batch.rows.len() as u64;
             done.events_left += batch.left;
             if batch.is_last {
-                let mut damaged = 0;
-                done.sessions_indexed = self.idx_sessions_by_authid().rebuild(
-                    &mut txn,
-                    self.sessions(),
-                    |key, error| {
-                        damaged += 1;
+                // Each index names what is damaged; it is told once.
+                let mut damaged = BTreeSet::new();
+                let mut note = |key: &[u8], error| {
+                    if damaged.insert(KeyBuf::from_slice(key)) {
                         on_damage(key, error);
-                    },
-                )?;
-                done.sessions_damaged = damaged;
+                    }
+                };
+                done.sessions_indexed =
+                    self.idx_sessions_by_authid()
+                        .rebuild(&mut txn, self.sessions(), &mut note)?;
+                self.idx_sessions_by_leaving()
+                    .rebuild(&mut txn, self.sessions(), &mut note)?;
+                done.sessions_damaged = damaged.len() as u64;
                 done.complete = true;
-                txn.set_stamp(if damaged == 0 {
+                txn.set_stamp(if damaged.is_empty() {
                     Stamp::Current
                 } else {
                     Stamp::Missing
@@ -128,6 +132,9 @@ impl<B: Backend> RealmStore<B> {
         }
         let mut is_complete = true;
         self.idx_sessions_by_authid()
+            .add_missing(txn, self.sessions(), |_, _| is_complete = false)?;
+        // Where somebody else has changed a session, its old row stays, and leads nowhere.
+        self.idx_sessions_by_leaving()
             .add_missing(txn, self.sessions(), |_, _| is_complete = false)?;
         txn.set_stamp(if is_complete {
             Stamp::Current

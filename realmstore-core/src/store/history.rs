@@ -4,17 +4,20 @@
 //! It follows from the events, and is kept beside them so that reading it costs
 //! what is read and not what is stored:
 //!
-//! * `realmstore.history`: (subscription, first time, publication) → nothing.
-//!   The history itself, in order.
-//! * `realmstore.history_positions`: (subscription, publication) → first time
-//!   and number of events. Where a publication stands in it.
+//! * `realmstore.history`: (subscription, first time, ordinal, publication) →
+//!   nothing. The history itself, in order. The ordinal counts what came at the
+//!   same time, in the order in which it came, where that was
+//!   [recorded](crate::RealmStore::record); else it is 0.
+//! * `realmstore.history_positions`: (publication, subscription) → first time,
+//!   ordinal, and number of events. Where a publication stands in it, and in
+//!   which histories a publication stands.
 
 use uuid::Uuid;
 
 use super::tables::{EventKey, Events};
 use crate::backend::{Order, ReadTxn, WriteTxn};
 use crate::directory::Slots;
-use crate::key::{Key, KeyBuf};
+use crate::key::{Key, KeyBuf, KeyError};
 use crate::record::EventView;
 use crate::table::{Before, Companion, Space, Table};
 use crate::{ErrorKind, PublicationId, Result, SubscriptionId, Timestamp};
@@ -23,7 +26,7 @@ pub(super) const HISTORY_OID: Uuid = Uuid::from_u128(0xea38fb0f_2282_41f9_b952_2
 pub(super) const HISTORY_NAME: &str = "realmstore.history";
 pub(super) const POSITIONS_OID: Uuid = Uuid::from_u128(0x59a03ad4_fe8a_4950_8928_b888f11d6886);
 pub(super) const POSITIONS_NAME: &str = "realmstore.history_positions";
-pub(super) const VERSION: Option<u32> = Some(1);
+pub(super) const VERSION: Option<u32> = Some(2);
 
 /// A publication in the history of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,20 +35,29 @@ pub struct HistoryEntry {
     pub subscription: SubscriptionId,
     /// When the publication was first dispatched under it.
     pub timestamp: Timestamp,
+    /// Its number among those that were first dispatched at that time.
+    pub ordinal: u32,
     /// The publication.
     pub publication: PublicationId,
 }
 
 impl Key for HistoryEntry {
     fn encode(&self, out: &mut KeyBuf) {
-        (self.subscription, self.timestamp, self.publication).encode(out);
+        (
+            self.subscription,
+            self.timestamp,
+            self.ordinal,
+            self.publication,
+        )
+            .encode(out);
     }
 
-    fn decode(bytes: &mut &[u8]) -> Result<Self, crate::key::KeyError> {
-        let (subscription, timestamp, publication) = Key::decode(bytes)?;
+    fn decode(bytes: &mut &[u8]) -> Result<Self, KeyError> {
+        let (subscription, timestamp, ordinal, publication) = Key::decode(bytes)?;
         Ok(Self {
             subscription,
             timestamp,
+            ordinal,
             publication,
         })
     }
@@ -55,8 +67,41 @@ impl Key for HistoryEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) first: Timestamp,
+    /// The number among those that begin at that time.
+    pub(super) ordinal: u32,
     /// How many events of it there are: at 0 it leaves the history.
     pub(super) events: u64,
+}
+
+impl Position {
+    /// Where it stands in the history.
+    pub(super) fn entry(
+        self,
+        subscription: SubscriptionId,
+        publication: PublicationId,
+    ) -> HistoryEntry {
+        HistoryEntry {
+            subscription,
+            timestamp: self.first,
+            ordinal: self.ordinal,
+            publication,
+        }
+    }
+}
+
+impl Key for Position {
+    fn encode(&self, out: &mut KeyBuf) {
+        (self.first, self.ordinal, self.events).encode(out);
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Result<Self, KeyError> {
+        let (first, ordinal, events) = Key::decode(bytes)?;
+        Ok(Self {
+            first,
+            ordinal,
+            events,
+        })
+    }
 }
 
 /// The history that follows the table of [`Events`].
@@ -80,14 +125,20 @@ impl History {
     ) -> Result<Option<Position>> {
         let value = self
             .positions
-            .get(txn, |out| (subscription, publication).encode(out))?;
+            .get(txn, |out| (publication, subscription).encode(out))?;
         value
             .map(|value| {
-                let (first, events) = Key::from_bytes(value.as_ref())
-                    .map_err(|error| self.positions.damaged(error))?;
-                Ok(Position { first, events })
+                Position::from_bytes(value.as_ref()).map_err(|error| self.positions.damaged(error))
             })
             .transpose()
+    }
+
+    /// Whether a publication stands in any history.
+    pub(super) fn lists<X: ReadTxn>(&self, txn: &X, publication: PublicationId) -> Result<bool> {
+        let mut scan =
+            self.positions
+                .scan_prefix(txn, |out| publication.encode(out), Order::Ascending)?;
+        Ok(scan.next()?.is_some())
     }
 
     fn set_position<X: WriteTxn>(
@@ -97,28 +148,60 @@ impl History {
         position: Position,
     ) -> Result<()> {
         let mut value = KeyBuf::new();
-        (position.first, position.events).encode(&mut value);
+        position.encode(&mut value);
         self.positions.put(
             txn,
-            |out| (key.subscription, key.publication).encode(out),
+            |out| (key.publication, key.subscription).encode(out),
             &value,
         )
     }
 
-    fn list<X: WriteTxn>(&self, txn: &mut X, key: &EventKey, timestamp: Timestamp) -> Result<()> {
-        self.history.put(
-            txn,
-            |out| (key.subscription, timestamp, key.publication).encode(out),
-            &[],
-        )
+    fn list<X: WriteTxn>(&self, txn: &mut X, key: &EventKey, position: Position) -> Result<()> {
+        let entry = position.entry(key.subscription, key.publication);
+        self.history.put(txn, |out| entry.encode(out), &[])
     }
 
-    fn unlist<X: WriteTxn>(&self, txn: &mut X, key: &EventKey, timestamp: Timestamp) -> Result<()> {
-        self.history
-            .delete(txn, |out| {
-                (key.subscription, timestamp, key.publication).encode(out)
-            })
-            .map(drop)
+    fn unlist<X: WriteTxn>(&self, txn: &mut X, key: &EventKey, position: Position) -> Result<()> {
+        let entry = position.entry(key.subscription, key.publication);
+        self.history.delete(txn, |out| entry.encode(out)).map(drop)
+    }
+
+    /// Takes a publication off the history at a time, whatever its ordinal.
+    fn unlist_at<X: WriteTxn>(&self, txn: &mut X, key: &EventKey, time: Timestamp) -> Result<()> {
+        let mut found = Vec::new();
+        let mut scan = self.history.scan_prefix(
+            txn,
+            |out| (key.subscription, time).encode(out),
+            Order::Ascending,
+        )?;
+        while let Some((row, _)) = scan.next()? {
+            match HistoryEntry::from_bytes(row) {
+                Ok(entry) if entry.publication == key.publication => found.push(entry),
+                _ => {}
+            }
+        }
+        drop(scan);
+        for entry in found {
+            self.history.delete(txn, |out| entry.encode(out))?;
+        }
+        Ok(())
+    }
+
+    /// The last entry of a subscription's history.
+    pub(super) fn last<X: ReadTxn>(
+        &self,
+        txn: &X,
+        subscription: SubscriptionId,
+    ) -> Result<Option<HistoryEntry>> {
+        let mut scan =
+            self.history
+                .scan_prefix(txn, |out| subscription.encode(out), Order::Descending)?;
+        while let Some((key, _)) = scan.next()? {
+            if let Ok(entry) = HistoryEntry::from_bytes(key) {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
     }
 
     /// Counts a position anew, where the one that is stored cannot be read.
@@ -138,6 +221,7 @@ impl History {
                 Ok(key) if key.publication == publication => {
                     let counted = position.get_or_insert(Position {
                         first: key.timestamp,
+                        ordinal: 0,
                         events: 0,
                     });
                     counted.events += 1;
@@ -152,7 +236,8 @@ impl History {
     /// Takes note of `new` events of one publication under one subscription,
     /// the first of which stands at `first`.
     pub(super) fn add<X: WriteTxn>(&self, txn: &mut X, first: &EventKey, new: u64) -> Result<()> {
-        let stored = match self.position(txn, first.subscription, first.publication) {
+        match self.position(txn, first.subscription, first.publication) {
+            Ok(stored) => self.add_to(txn, stored, first, 0, new),
             Err(error) if error.kind() == ErrorKind::Damaged => {
                 // The new events are among those that are counted. Where the
                 // publication was listed is not known: at the time of one of them.
@@ -161,32 +246,51 @@ impl History {
                     times.push(time)
                 })?;
                 for time in times {
-                    self.unlist(txn, first, time)?;
+                    self.unlist_at(txn, first, time)?;
                 }
                 if let Some(position) = counted {
-                    self.list(txn, first, position.first)?;
+                    self.list(txn, first, position)?;
                     self.set_position(txn, first, position)?;
                 }
-                return Ok(());
+                Ok(())
             }
-            stored => stored?,
-        };
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`add`](Self::add), to a position that was read already. `ordinal` is
+    /// for a publication that is new to the history.
+    pub(super) fn add_to<X: WriteTxn>(
+        &self,
+        txn: &mut X,
+        stored: Option<Position>,
+        first: &EventKey,
+        ordinal: u32,
+        new: u64,
+    ) -> Result<()> {
         let position = match stored {
             None => {
-                self.list(txn, first, first.timestamp)?;
-                Position {
+                let position = Position {
                     first: first.timestamp,
+                    ordinal,
                     events: new,
-                }
+                };
+                self.list(txn, first, position)?;
+                position
             }
             Some(old) => {
+                let events = old.events.saturating_add(new);
                 if first.timestamp < old.first {
-                    self.unlist(txn, first, old.first)?;
-                    self.list(txn, first, first.timestamp)?;
-                }
-                Position {
-                    first: old.first.min(first.timestamp),
-                    events: old.events.saturating_add(new),
+                    let earlier = Position {
+                        first: first.timestamp,
+                        ordinal: 0,
+                        events,
+                    };
+                    self.unlist(txn, first, old)?;
+                    self.list(txn, first, earlier)?;
+                    earlier
+                } else {
+                    Position { events, ..old }
                 }
             }
         };
@@ -200,40 +304,47 @@ impl History {
             Ok(None) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::Damaged => {
                 // The event is gone already; count it, for it to be taken off below.
-                match self.recount(txn, key.subscription, key.publication, |_| ())? {
-                    Some(left) => Position {
-                        first: left.first.min(key.timestamp),
-                        events: left.events + 1,
-                    },
-                    None => Position {
-                        first: key.timestamp,
-                        events: 1,
-                    },
+                let left = self.recount(txn, key.subscription, key.publication, |_| ())?;
+                self.unlist_at(txn, key, key.timestamp)?;
+                if let Some(left) = left {
+                    self.unlist_at(txn, key, left.first)?;
+                    self.list(txn, key, left)?;
+                    return self.set_position(txn, key, left);
                 }
+                return self.forget(txn, key);
             }
             Err(error) => return Err(error),
         };
         let events = old.events.saturating_sub(1);
+        if events > 0 && key.timestamp > old.first {
+            return self.set_position(txn, key, Position { events, ..old });
+        }
         let first = if events == 0 {
             None
-        } else if key.timestamp > old.first {
-            Some(old.first)
         } else {
             self.next_event(txn, key)?
         };
-        if first != Some(old.first) {
-            self.unlist(txn, key, old.first)?;
-            if let Some(first) = first {
-                self.list(txn, key, first)?;
-            }
+        let Some(first) = first else {
+            self.unlist(txn, key, old)?;
+            return self.forget(txn, key);
+        };
+        if first == old.first {
+            return self.set_position(txn, key, Position { events, ..old });
         }
-        match first {
-            Some(first) => self.set_position(txn, key, Position { first, events }),
-            None => self
-                .positions
-                .delete(txn, |out| (key.subscription, key.publication).encode(out))
-                .map(drop),
-        }
+        let later = Position {
+            first,
+            ordinal: 0,
+            events,
+        };
+        self.unlist(txn, key, old)?;
+        self.list(txn, key, later)?;
+        self.set_position(txn, key, later)
+    }
+
+    fn forget<X: WriteTxn>(&self, txn: &mut X, key: &EventKey) -> Result<()> {
+        self.positions
+            .delete(txn, |out| (key.publication, key.subscription).encode(out))
+            .map(drop)
     }
 
     /// The time of the publication's first event from `from` on. Most often it

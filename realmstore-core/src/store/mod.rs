@@ -4,12 +4,16 @@
 mod adopt;
 mod copy;
 mod foreign;
+mod get_events;
 mod history;
 mod quarantine;
 mod query;
+mod recording;
 mod repair;
+mod retained;
 mod sessions;
 mod stamp;
+mod subscriptions;
 mod tables;
 mod verify;
 mod write;
@@ -22,18 +26,22 @@ pub use self::adopt::Adoption;
 pub use self::copy::{Copied, copy, measure};
 use self::foreign::ForeignEvents;
 pub use self::foreign::{CROSSBAR_EVENTS_OID, CrossbarEventKey};
+pub use self::get_events::{Cursor, GetEvents, HistoryPage, HistoryRow};
 pub use self::history::{EventChange, History, HistoryEntry};
 pub use self::quarantine::{Quarantine, place_of, quarantine};
 pub use self::query::HistoryQuery;
-use self::query::Merge;
+use self::query::{KeySpan, Merge};
+pub use self::recording::{Delivery, Dispatch, Retain};
 pub use self::repair::{Remedy, Repair, Repaired, TableRepair, repair};
+pub use self::retained::{GetRetained, MAX_RETAINED_PER_TOPIC};
 use self::stamp::Stamp;
 pub use self::tables::{
-    AuthidKey, EventKey, Events, Publications, Sessions, SessionsByAuthid, SessionsBySessionId,
+    EventKey, Events, Publications, RetainedPublications, Sessions, SessionsByAuthid,
+    SessionsByLeaving, SessionsBySessionId, Subscriptions, SubscriptionsByUri, TextKey,
 };
 pub use self::verify::{Finding, Severity, Verification, verify};
 pub use self::write::StoreWrite;
-use crate::backend::{Backend, ReadTxn, WriteTxn};
+use crate::backend::{Backend, Order, ReadTxn, WriteTxn};
 use crate::directory::{Directory, ExistingSlots, Slots, SlotsToMake, meta_space};
 use crate::key::Key;
 use crate::record::{Event, Publication, Record};
@@ -55,6 +63,8 @@ pub struct RealmStore<B> {
     sessions: TableHandle<Sessions>,
     publications: TableHandle<Publications>,
     events: TableHandle<Events>,
+    subscriptions: TableHandle<Subscriptions>,
+    retained: TableHandle<RetainedPublications>,
     foreign_events: OnceLock<ForeignEvents>,
     /// The last slot of a directory that had no table of Crossbar.io's events.
     last_slot: AtomicU16,
@@ -107,6 +117,8 @@ impl<B: Backend> RealmStore<B> {
             sessions: tables.sessions,
             publications: tables.publications,
             events: tables.events,
+            subscriptions: tables.subscriptions,
+            retained: tables.retained,
             foreign_events: foreign
                 .slot()
                 .map_or_else(OnceLock::new, |_| foreign.into()),
@@ -136,6 +148,14 @@ impl<B: Backend> RealmStore<B> {
         &self.sessions.companions().1
     }
 
+    /// The index of sessions by the time of leaving. As with
+    /// [`idx_sessions_by_authid`](Self::idx_sessions_by_authid), it is
+    /// [`open_sessions`](Self::open_sessions) and
+    /// [`sessions_present`](Self::sessions_present) that know whether it is complete.
+    pub fn idx_sessions_by_leaving(&self) -> &IndexHandle<SessionsByLeaving> {
+        &self.sessions.companions().2
+    }
+
     /// The publications, by ID.
     pub fn publications(&self) -> &TableHandle<Publications> {
         &self.publications
@@ -145,6 +165,16 @@ impl<B: Backend> RealmStore<B> {
     /// others beside it; [`events_of`](Self::events_of) has them all.
     pub fn events(&self) -> &TableHandle<Events> {
         &self.events
+    }
+
+    /// The subscriptions that are known by name, by ID, and aliases of them.
+    pub fn subscriptions(&self) -> &TableHandle<Subscriptions> {
+        &self.subscriptions
+    }
+
+    /// The publications that are retained, by topic.
+    pub fn retained(&self) -> &TableHandle<RetainedPublications> {
+        &self.retained
     }
 
     /// The database. Write through [`begin_write`](Self::begin_write) rather
@@ -316,14 +346,16 @@ impl<B: Backend> RealmStore<B> {
             None => Default::default(),
         };
         foreign.retain(|event| query.contains(event.timestamp));
-        let mut scan = query.scan(self.events.space(), txn, subscription)?;
+        let range = query.range(subscription);
+        let mut scan = range.scan(self.events.space(), txn, query.order)?;
         let own = std::iter::from_fn(move || match scan.next().transpose()? {
             Ok((key, value)) => {
                 Some(Event::decode(value).map_err(|error| error.table(Events::NAME).key(key)))
             }
             Err(error) => Some(Err(error)),
         });
-        Ok(Merge::new(&query, own, foreign, damage, |event| {
+        let (order, limit) = (query.order, query.limit);
+        Ok(Merge::new(order, limit, own, foreign, damage, |event| {
             EventKey::from(event)
         }))
     }
@@ -341,6 +373,23 @@ impl<B: Backend> RealmStore<B> {
         subscription: SubscriptionId,
         query: HistoryQuery,
     ) -> Result<impl Iterator<Item = Result<HistoryEntry>> + use<'t, X, B>> {
+        let foreign = self.foreign_entries(txn, subscription)?;
+        self.entries(
+            txn,
+            foreign,
+            &query.range(subscription),
+            query.order,
+            query.limit,
+        )
+    }
+
+    /// Which publications Crossbar.io's own events have under a subscription,
+    /// where they are not in our history at an earlier time.
+    fn foreign_entries<X: ReadTxn>(
+        &self,
+        txn: &X,
+        subscription: SubscriptionId,
+    ) -> Result<ForeignEntries> {
         let (history,) = self.events.companions();
         let (foreign, damage) = match self.foreign_events(txn)? {
             Some(events) => events.of_subscription(txn, subscription)?,
@@ -368,17 +417,39 @@ impl<B: Backend> RealmStore<B> {
                 }
                 None => {}
             }
-            if query.contains(timestamp) {
-                entries.push(HistoryEntry {
-                    subscription,
-                    timestamp,
-                    publication,
-                });
-            }
+            entries.push(HistoryEntry {
+                subscription,
+                timestamp,
+                ordinal: 0,
+                publication,
+            });
         }
         entries.sort_unstable();
+        Ok(ForeignEntries {
+            entries,
+            listed_earlier,
+            damage,
+        })
+    }
+
+    /// The entries of a history that are in range.
+    fn entries<'t, X: ReadTxn>(
+        &self,
+        txn: &'t X,
+        foreign: ForeignEntries,
+        range: &KeySpan,
+        order: Order,
+        limit: Option<usize>,
+    ) -> Result<impl Iterator<Item = Result<HistoryEntry>> + use<'t, X, B>> {
+        let ForeignEntries {
+            mut entries,
+            listed_earlier,
+            damage,
+        } = foreign;
+        entries.retain(|entry| range.contains(entry));
+        let (history,) = self.events.companions();
         let space = *history.history();
-        let mut scan = query.scan(&space, txn, subscription)?;
+        let mut scan = range.scan(&space, txn, order)?;
         let own = std::iter::from_fn(move || match scan.next().transpose()? {
             Ok((key, _)) => {
                 Some(HistoryEntry::from_bytes(key).map_err(|error| space.damaged(error).key(key)))
@@ -388,12 +459,14 @@ impl<B: Backend> RealmStore<B> {
         .filter(
             move |entry| !matches!(entry, Ok(entry) if listed_earlier.contains(&entry.publication)),
         );
-        Ok(Merge::new(&query, own, entries, damage, |entry| *entry))
+        Ok(Merge::new(order, limit, own, entries, damage, |entry| {
+            *entry
+        }))
     }
 
     /// The subscriptions that have history, by ID. One step for each, however
     /// long its history is.
-    pub fn subscriptions<X: ReadTxn>(&self, txn: &X) -> Result<Vec<SubscriptionId>> {
+    pub fn subscriptions_with_history<X: ReadTxn>(&self, txn: &X) -> Result<Vec<SubscriptionId>> {
         let (history,) = self.events.companions();
         let mut found: BTreeSet<SubscriptionId> = foreign::subscriptions(history.history(), txn)?
             .into_iter()
@@ -430,11 +503,22 @@ impl<B: Backend> RealmStore<B> {
     }
 }
 
+/// What Crossbar.io's own events add to the history of a subscription.
+struct ForeignEntries {
+    /// In order.
+    entries: Vec<HistoryEntry>,
+    /// Publications that our history has as well, but later.
+    listed_earlier: HashSet<PublicationId>,
+    damage: Vec<Error>,
+}
+
 /// The tables of a realm store, in the order of their slots in a new one.
 struct Tables {
     sessions: TableHandle<Sessions>,
     publications: TableHandle<Publications>,
     events: TableHandle<Events>,
+    subscriptions: TableHandle<Subscriptions>,
+    retained: TableHandle<RetainedPublications>,
 }
 
 impl Tables {
@@ -443,6 +527,8 @@ impl Tables {
             sessions: TableHandle::attach(slots)?,
             publications: TableHandle::attach(slots)?,
             events: TableHandle::attach(slots)?,
+            subscriptions: TableHandle::attach(slots)?,
+            retained: TableHandle::attach(slots)?,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::vec;
 
 use crate::backend::{Order, ReadTxn};
-use crate::key::{Key, KeyBuf};
+use crate::key::{Key, KeyBuf, prefix_end};
 use crate::table::{Space, SpaceScan};
 use crate::{Error, ErrorKind, Result, SubscriptionId, Timestamp};
 
@@ -46,27 +46,99 @@ impl HistoryQuery {
         std::ops::RangeBounds::contains(&(self.from, self.until), &time)
     }
 
-    /// Scans the keys (subscription, time, …) of a space that are in range.
+    /// The keys (subscription, time, …) that are in range.
+    pub(super) fn range(&self, subscription: SubscriptionId) -> KeySpan {
+        let mut span = KeySpan::of(&subscription);
+        span.begin(self.from.map(|time| (subscription, time)));
+        span.end(self.until.map(|time| (subscription, time)));
+        span
+    }
+}
+
+/// A range of keys, narrowed bound by bound.
+pub(super) struct KeySpan {
+    /// Where it begins; `None` behind all keys.
+    start: Option<KeyBuf>,
+    /// The first key behind it; `None` where it goes to the end.
+    end: Option<KeyBuf>,
+}
+
+impl KeySpan {
+    /// All keys that begin with a part.
+    pub(super) fn of(part: &impl Key) -> Self {
+        let mut start = KeyBuf::new();
+        part.encode(&mut start);
+        Self {
+            end: prefix_end(&start),
+            start: Some(start),
+        }
+    }
+
+    /// Lets it begin no earlier than with a key, or the beginning of one.
+    pub(super) fn begin(&mut self, bound: Bound<impl Key>) {
+        let start = match bound {
+            Bound::Unbounded => return,
+            Bound::Included(part) => Some(bytes_of(&part)),
+            Bound::Excluded(part) => prefix_end(&bytes_of(&part)),
+        };
+        let is_later = match (&self.start, &start) {
+            (Some(old), Some(new)) => new > old,
+            (old, _) => old.is_some(),
+        };
+        if is_later {
+            self.start = start;
+        }
+    }
+
+    /// Lets it end no later than with a key, or with all that begin as it does.
+    pub(super) fn end(&mut self, bound: Bound<impl Key>) {
+        let end = match bound {
+            Bound::Unbounded => return,
+            Bound::Included(part) => prefix_end(&bytes_of(&part)),
+            Bound::Excluded(part) => Some(bytes_of(&part)),
+        };
+        if let Some(end) = end
+            && self.end.as_ref().is_none_or(|old| end < *old)
+        {
+            self.end = Some(end);
+        }
+    }
+
+    pub(super) fn contains(&self, key: &impl Key) -> bool {
+        let key = bytes_of(key);
+        self.start.as_ref().is_some_and(|start| key >= *start)
+            && self.end.as_ref().is_none_or(|end| key < *end)
+    }
+
+    /// Scans the keys of a space that are in it.
     pub(super) fn scan<'t, X: ReadTxn>(
         &self,
         space: &Space,
         txn: &'t X,
-        subscription: SubscriptionId,
+        order: Order,
     ) -> Result<SpaceScan<'t, X>> {
-        let at = |time: Option<Timestamp>| {
-            move |out: &mut KeyBuf| {
-                subscription.encode(out);
-                if let Some(time) = time {
-                    time.encode(out);
-                }
-            }
+        let append = |bytes: &KeyBuf| {
+            let bytes = bytes.clone();
+            move |out: &mut KeyBuf| out.extend_from_slice(&bytes)
         };
-        let bound = |bound: Bound<Timestamp>| match bound {
-            Bound::Unbounded => Bound::Included(at(None)),
-            bound => bound.map(|time| at(Some(time))),
-        };
-        space.scan(txn, bound(self.from), bound(self.until), self.order)
+        match &self.start {
+            None => Ok(SpaceScan::empty(space)),
+            Some(start) => space.scan(
+                txn,
+                Bound::Included(append(start)),
+                self.end
+                    .as_ref()
+                    .map_or(Bound::Unbounded, |end| Bound::Excluded(append(end))),
+                order,
+            ),
+        }
     }
+}
+
+fn bytes_of(key: &impl Key) -> KeyBuf {
+    let mut bytes = KeyBuf::new();
+    key.encode(&mut bytes);
+    bytes
 }
 
 /// Two sorted sequences as one: our own, read as it goes, and a foreign one
@@ -89,13 +161,14 @@ where
     /// `foreign` is in ascending order, and in range already. The errors in
     /// `damage` come first.
     pub(super) fn new(
-        query: &HistoryQuery,
+        order: Order,
+        limit: Option<usize>,
         own: I,
         mut foreign: Vec<T>,
         damage: Vec<Error>,
         key: fn(&T) -> K,
     ) -> Self {
-        if query.order == Order::Descending {
+        if order == Order::Descending {
             foreign.reverse();
         }
         Self {
@@ -104,8 +177,8 @@ where
             foreign: foreign.into_iter().peekable(),
             damage: damage.into_iter(),
             key,
-            order: query.order,
-            left: query.limit.unwrap_or(usize::MAX),
+            order,
+            left: limit.unwrap_or(usize::MAX),
         }
     }
 }

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 
+use super::history::Position;
 use super::quarantine::Quarantine;
 use super::stamp::Stamp;
-use super::verify::history::{COUNTED, compare, count, next_subscription};
+use super::verify::history::{COUNTED, compare, count};
 use super::verify::rows::{fits, is_empty, recognise};
 use super::verify::{Check, Cure, Kind, Tables, is_adopted, known_losses, unlisted_slots};
 use super::{StoreWrite, Tables as AllTables};
@@ -15,7 +16,7 @@ use crate::directory::{Directory, SlotsToMake, encode_entry, meta_space};
 use crate::key::{Key, KeyBuf};
 use crate::record::Quarantined;
 use crate::table::{Slot, Space, TableHandle, successor};
-use crate::{Error, ErrorKind, PublicationId, Result, SubscriptionId, Timestamp};
+use crate::{Error, ErrorKind, PublicationId, Result, Timestamp};
 
 /// How many rows one commit looks at.
 const BATCH: usize = 10_000;
@@ -410,21 +411,19 @@ impl<'b, B: Backend, F: FnMut(&Repaired) -> ControlFlow<()>> Repairer<'b, B, F> 
 
     /// Sets the positions that are not what the events say.
     fn count_positions(&mut self) -> Result<ControlFlow<()>> {
-        let mut after = None;
         loop {
             let (txn, tables) = self.begin()?;
-            let has_positions = tables.slot(Kind::Positions).is_some();
-            let next = next_subscription(&txn, &tables, after)?;
-            let Some(subscription) = next.filter(|_| has_positions) else {
+            if tables.slot(Kind::Positions).is_none() {
                 return Ok(ControlFlow::Continue(()));
-            };
-            let changes = wrong_positions(&txn, &tables, subscription)?;
-            if changes.is_empty() {
-                // Where there were too many for one commit, this subscription comes again until none is left.
-                after = Some(subscription);
             }
+            let changes = wrong_positions(&txn, &tables)?;
+            // Where there are too many for one commit, this is done again until none is left.
+            let is_done = changes.is_empty();
             if self.apply(txn, &tables, changes)?.is_break() {
                 return Ok(ControlFlow::Break(()));
+            }
+            if is_done {
+                return Ok(ControlFlow::Continue(()));
             }
         }
     }
@@ -551,15 +550,11 @@ fn find_lost<X: ReadTxn>(
     Ok(recognised.iter().find(is_alone).copied())
 }
 
-/// The positions of a subscription that are not what its events say.
-fn wrong_positions<X: ReadTxn>(
-    txn: &X,
-    tables: &Tables,
-    subscription: SubscriptionId,
-) -> Result<Vec<Change>> {
+/// The positions that are not what the events say.
+fn wrong_positions<X: ReadTxn>(txn: &X, tables: &Tables) -> Result<Vec<Change>> {
     let mut wrong = BTreeMap::new();
-    compare(txn, tables, subscription, |publication, problem| {
-        wrong.entry(publication).or_insert(problem);
+    compare(txn, tables, |place, problem| {
+        wrong.entry(place).or_insert(problem);
         if wrong.len() < COUNTED {
             ControlFlow::Continue(())
         } else {
@@ -569,19 +564,29 @@ fn wrong_positions<X: ReadTxn>(
     if wrong.is_empty() {
         return Ok(Vec::new());
     }
-    let counted = count(txn, tables, subscription, wrong.keys().copied())?;
+    let counted = count(txn, tables, wrong.keys().copied())?;
     let mut changes = Vec::new();
-    for (publication, problem) in wrong {
+    for (place, problem) in wrong {
         let mut key = KeyBuf::new();
-        (subscription, publication).encode(&mut key);
+        place.encode(&mut key);
         let old = tables
             .space(Kind::Positions)
             .get(txn, |out| out.extend_from_slice(&key))?
             .map(|old| old.as_ref().to_vec());
-        let position = counted.get(&publication).copied().flatten();
-        let new = position.map(|position| {
+        let ordinal = old
+            .as_deref()
+            .and_then(|old| Position::from_bytes(old).ok())
+            .map(|old| (old.first, old.ordinal));
+        let position = counted.get(&place).copied().flatten();
+        let new = position.map(|mut position| {
+            // The events do not say the order of those at the same time.
+            if let Some((first, ordinal)) = ordinal
+                && first == position.first
+            {
+                position.ordinal = ordinal;
+            }
             let mut value = KeyBuf::new();
-            (position.first, position.events).encode(&mut value);
+            position.encode(&mut value);
             value.to_vec()
         });
         if old != new {

@@ -4,12 +4,16 @@ use std::vec;
 
 use uuid::Uuid;
 
-use super::tables::{AuthidKey, Sessions, SessionsByAuthid, SessionsBySessionId};
+use super::tables::{Sessions, SessionsByAuthid, SessionsByLeaving, SessionsBySessionId, TextKey};
 use super::{RealmStore, StoreWrite};
 use crate::backend::{Backend, Order, ReadTxn};
+use crate::key::{Key, KeyBuf};
 use crate::record::Session;
 use crate::table::{Guard, Index, IndexScan, Table};
 use crate::{Error, ErrorKind, Result, SessionId, Timestamp};
+
+/// What the keys in the meta table begin with that say when a node was last alive.
+pub(super) const ALIVE_KEY: u8 = 2;
 
 impl<B: Backend> RealmStore<B> {
     /// Stores a session that joined.
@@ -110,7 +114,7 @@ impl<B: Backend> RealmStore<B> {
         let mut oids = if self.is_adopted(txn)? {
             OidsByAuthid::Index(self.idx_sessions_by_authid().prefix(
                 txn,
-                &(AuthidKey::new(authid),),
+                &(TextKey::new(authid),),
                 Order::Descending,
             )?)
         } else {
@@ -143,6 +147,144 @@ impl<B: Backend> RealmStore<B> {
                 }
             }
         }))
+    }
+
+    /// The sessions that have not left, by the time of joining.
+    ///
+    /// In a file that is not [adopted](Self::is_adopted) this reads all sessions.
+    pub fn open_sessions<'s, 't: 's, X: ReadTxn>(
+        &'s self,
+        txn: &'t X,
+    ) -> Result<impl Iterator<Item = Result<Guard<X::Value<'t>, Session>>> + use<'s, 't, X, B>>
+    {
+        self.sessions_leaving_after(txn, Timestamp::MAX, Timestamp::MAX)
+    }
+
+    /// The sessions that were there at a time: they had joined by then, and had
+    /// not left. Those that left first come first.
+    ///
+    /// It costs the sessions that left later, and those that have not left; in
+    /// a file that is not [adopted](Self::is_adopted) it reads all.
+    pub fn sessions_present<'s, 't: 's, X: ReadTxn>(
+        &'s self,
+        txn: &'t X,
+        at: Timestamp,
+    ) -> Result<impl Iterator<Item = Result<Guard<X::Value<'t>, Session>>> + use<'s, 't, X, B>>
+    {
+        let later = Timestamp::from_nanos(at.as_nanos().saturating_add(1));
+        self.sessions_leaving_after(txn, later, at)
+    }
+
+    /// The sessions that left at a time or later, or have not left, and that had
+    /// joined at another.
+    fn sessions_leaving_after<'s, 't: 's, X: ReadTxn>(
+        &'s self,
+        txn: &'t X,
+        left: Timestamp,
+        joined: Timestamp,
+    ) -> Result<impl Iterator<Item = Result<Guard<X::Value<'t>, Session>>> + use<'s, 't, X, B>>
+    {
+        let wanted = move |(left_at, joined_at): (Timestamp, Timestamp)| {
+            left_at >= left && joined_at <= joined
+        };
+        let mut rows = if self.is_adopted(txn)? {
+            ByLeaving::Index(self.idx_sessions_by_leaving().range(
+                txn,
+                (left, Timestamp::UNIX_EPOCH)..,
+                Order::Ascending,
+            )?)
+        } else {
+            ByLeaving::Sorted(self.oids_leaving(txn, wanted)?.into_iter())
+        };
+        Ok(std::iter::from_fn(move || {
+            loop {
+                let (row, oid) = match rows.next().transpose()? {
+                    Ok(found) => found,
+                    Err(error) => return Some(Err(error)),
+                };
+                if row.is_some_and(|row| !wanted(row)) {
+                    continue;
+                }
+                match self.sessions.get(txn, &oid).transpose() {
+                    None => {}
+                    Some(Ok(session))
+                        if row.is_some_and(|row| {
+                            !is_led_to::<_, SessionsByLeaving>(&session, &row)
+                        }) => {}
+                    Some(session) => return Some(session),
+                }
+            }
+        }))
+    }
+
+    /// The OIDs of the sessions whose times of leaving and joining are wanted,
+    /// found without an index, in its order. What is damaged is kept in, for
+    /// its reader to see.
+    fn oids_leaving<X: ReadTxn>(
+        &self,
+        txn: &X,
+        wanted: impl Fn((Timestamp, Timestamp)) -> bool,
+    ) -> Result<Vec<Uuid>> {
+        let mut found = Vec::new();
+        let mut scan = self.sessions.range(txn, .., Order::Ascending)?;
+        while let Some(entry) = scan.next()? {
+            let Ok(oid) = entry.key() else { continue };
+            match entry.view().and_then(|view| SessionsByLeaving::key(&view)) {
+                Ok(Some(key)) if wanted(key) => found.push((key, oid)),
+                Ok(_) => {}
+                Err(_) => found.push(((Timestamp::MAX, Timestamp::MAX), oid)),
+            }
+        }
+        found.sort_unstable();
+        Ok(found.into_iter().map(|(_, oid)| oid).collect())
+    }
+
+    /// Takes note that a node was alive, for [`close_left_open`](Self::close_left_open).
+    /// What writes for the node calls it in every commit.
+    pub fn note_alive(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        node: Uuid,
+        now: Timestamp,
+    ) -> Result<()> {
+        let mut value = KeyBuf::new();
+        now.encode(&mut value);
+        self.meta.put(txn, |out| alive_key(node, out), &value)
+    }
+
+    /// Closes the sessions of a node that its crash left open, and returns
+    /// their OIDs: they left when the node was last known to be [alive](Self::note_alive), or
+    /// when they joined, if that was later. Sessions of other nodes, and those that do not
+    /// say of which they are, stay as they are; so does a session whose record
+    /// cannot be read in full.
+    pub fn close_left_open(&self, txn: &mut StoreWrite<'_, B>, node: Uuid) -> Result<Vec<Uuid>> {
+        let alive = self
+            .meta
+            .get(txn, |out| alive_key(node, out))?
+            .and_then(|value| Timestamp::from_bytes(value.as_ref()).ok())
+            .unwrap_or_default();
+        let mut left_open = Vec::new();
+        for session in self.open_sessions(txn)? {
+            let session = match session.and_then(|session| {
+                let is_known = !session.view()?.has_unknown_fields();
+                is_known.then(|| session.to_owned()).transpose()
+            }) {
+                Ok(Some(session)) => session,
+                Ok(None) => continue,
+                Err(error) if error.kind() == ErrorKind::Damaged => continue,
+                Err(error) => return Err(error),
+            };
+            if session.node_oid == Some(node) && session.left_at.is_none() {
+                left_open.push(session);
+            }
+        }
+        let mut closed = Vec::with_capacity(left_open.len());
+        for mut session in left_open {
+            session.left_at = Some(alive.max(session.joined_at.unwrap_or_default()));
+            self.sessions.put(txn, &session.oid, &session)?;
+            closed.push(session.oid);
+        }
+        Ok(closed)
     }
 
     /// The OIDs of all sessions with an authid, found without an index. What
@@ -178,6 +320,31 @@ where
     match session.view().and_then(|view| I::key(&view)) {
         Ok(key) => key.as_ref() == Some(row),
         Err(_) => true,
+    }
+}
+
+/// The key in the meta table under which it says when a node was last alive.
+fn alive_key(node: Uuid, out: &mut KeyBuf) {
+    out.push(ALIVE_KEY);
+    node.encode(out);
+}
+
+/// The sessions by the time of leaving, by the index or without it.
+enum ByLeaving<'t, X: ReadTxn + 't> {
+    Index(IndexScan<'t, X, SessionsByLeaving>),
+    Sorted(vec::IntoIter<Uuid>),
+}
+
+impl<X: ReadTxn> ByLeaving<'_, X> {
+    #[allow(
+        clippy::type_complexity,
+        reason = "the row of the index and the OID that it has"
+    )]
+    fn next(&mut self) -> Result<Option<(Option<(Timestamp, Timestamp)>, Uuid)>> {
+        match self {
+            Self::Index(rows) => Ok(rows.next()?.map(|(row, oid)| (Some(row), oid))),
+            Self::Sorted(oids) => Ok(oids.next().map(|oid| (None, oid))),
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 use super::history::History;
 use crate::key::{Key, KeyBuf, KeyError, encode_text};
-use crate::record::{Event, EventView, Publication, Session, SessionView};
+use crate::record::{
+    Event, EventView, Publication, Retained, Session, SessionView, Subscription, SubscriptionView,
+};
 use crate::table::{Index, IndexHandle, Table};
 use crate::{PublicationId, Result, SessionId, SubscriptionId, Timestamp};
 
@@ -29,6 +31,7 @@ impl Table for Sessions {
     type Companions = (
         IndexHandle<SessionsBySessionId>,
         IndexHandle<SessionsByAuthid>,
+        IndexHandle<SessionsByLeaving>,
     );
 }
 
@@ -65,46 +68,73 @@ impl Index for SessionsByAuthid {
     const SCHEMA_VERSION: Option<u32> = Some(1);
     const UNIQUE: bool = false;
     type Table = Sessions;
-    type Key = (AuthidKey, Timestamp);
+    type Key = (TextKey, Timestamp);
 
     fn key(session: &SessionView<'_>) -> Result<Option<Self::Key>> {
         let Some(authid) = session.authid()? else {
             return Ok(None);
         };
         Ok(Some((
-            AuthidKey::new(authid),
+            TextKey::new(authid),
             session.joined_at()?.unwrap_or_default(),
         )))
     }
 }
 
-/// The bytes of an authid as far as an index holds them: the first 200.
-///
-/// Authids may be longer than keys can be, so whoever looks one up compares
-/// the record's own.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AuthidKey(SmallVec<[u8; 64]>);
+/// `realmstore.sessions_by_leaving`: (time of leaving, time of joining),
+/// session OID. A session that has not left stands at the end of time. An
+/// index of ours; Crossbar.io does not know it.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionsByLeaving;
 
-impl AuthidKey {
-    /// Each byte may take two in a key, and time and OID follow.
+impl SessionsByLeaving {
+    /// Where sessions stand that have not left.
+    pub(super) const OPEN: Timestamp = Timestamp::MAX;
+}
+
+impl Index for SessionsByLeaving {
+    const OID: Uuid = Uuid::from_u128(0x1f7c44f5_1d0e_4a0b_9d51_5a8b6c1c7d02);
+    const NAME: &'static str = "realmstore.sessions_by_leaving";
+    const SCHEMA_VERSION: Option<u32> = Some(1);
+    const UNIQUE: bool = false;
+    type Table = Sessions;
+    type Key = (Timestamp, Timestamp);
+
+    fn key(session: &SessionView<'_>) -> Result<Option<Self::Key>> {
+        Ok(Some((
+            session.left_at()?.unwrap_or(Self::OPEN),
+            session.joined_at()?.unwrap_or_default(),
+        )))
+    }
+}
+
+/// The bytes of a text as far as an index holds them: the first 200.
+///
+/// Authids and URIs may be longer than keys can be, so whoever looks one up
+/// compares the record's own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TextKey(SmallVec<[u8; 64]>);
+
+impl TextKey {
+    /// Each byte may take two in a key, and more follows.
     const MAX_LEN: usize = 200;
 
-    /// The key of an authid.
-    pub fn new(authid: &str) -> Self {
+    /// The key of a text.
+    pub fn new(text: &str) -> Self {
         Self(SmallVec::from_slice(
-            &authid.as_bytes()[..authid.len().min(Self::MAX_LEN)],
+            &text.as_bytes()[..text.len().min(Self::MAX_LEN)],
         ))
     }
 }
 
 /// As a text in quotes; its last character may be cut.
-impl fmt::Display for AuthidKey {
+impl fmt::Display for TextKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", String::from_utf8_lossy(&self.0))
     }
 }
 
-impl Key for AuthidKey {
+impl Key for TextKey {
     fn encode(&self, out: &mut KeyBuf) {
         encode_text(&self.0, out);
     }
@@ -201,4 +231,49 @@ impl Key for EventKey {
             receiver,
         })
     }
+}
+
+/// `realmstore.subscriptions`: subscription ID → [`Subscription`], a table of ours.
+#[derive(Debug, Clone, Copy)]
+pub struct Subscriptions;
+
+impl Table for Subscriptions {
+    const OID: Uuid = Uuid::from_u128(0x7e0b2a54_93c6_4c0f_8f0e_0b7a1f6d2c11);
+    const NAME: &'static str = "realmstore.subscriptions";
+    const SCHEMA_VERSION: Option<u32> = Some(1);
+    type Key = SubscriptionId;
+    type Record = Subscription;
+    type Companions = (IndexHandle<SubscriptionsByUri>,);
+}
+
+/// `realmstore.subscriptions_by_uri`: URI (its beginning), subscription ID.
+/// Aliases are not in it.
+#[derive(Debug, Clone, Copy)]
+pub struct SubscriptionsByUri;
+
+impl Index for SubscriptionsByUri {
+    const OID: Uuid = Uuid::from_u128(0xb9c1e7d0_6a42_4f5b_a3c8_2d9e5f70c412);
+    const NAME: &'static str = "realmstore.subscriptions_by_uri";
+    const SCHEMA_VERSION: Option<u32> = Some(1);
+    const UNIQUE: bool = false;
+    type Table = Subscriptions;
+    type Key = (TextKey,);
+
+    fn key(subscription: &SubscriptionView<'_>) -> Result<Option<Self::Key>> {
+        Ok(subscription.uri()?.map(|uri| (TextKey::new(uri),)))
+    }
+}
+
+/// `realmstore.retained`: topic (its beginning), a number that counts up →
+/// [`Retained`], a table of ours. The newest publication of a topic is the last.
+#[derive(Debug, Clone, Copy)]
+pub struct RetainedPublications;
+
+impl Table for RetainedPublications {
+    const OID: Uuid = Uuid::from_u128(0x2c5d8f13_e1b7_4a96_b0d4_7f3e6a9c5013);
+    const NAME: &'static str = "realmstore.retained";
+    const SCHEMA_VERSION: Option<u32> = Some(1);
+    type Key = (TextKey, u64);
+    type Record = Retained;
+    type Companions = ();
 }

@@ -1,9 +1,12 @@
 //! The write transaction of a realm store.
 
+use std::collections::HashMap;
+
+use super::history::HistoryEntry;
 use super::stamp::Stamp;
 use crate::backend::{Backend, KeyRange, Order, ReadTxn, WriteTxn};
 use crate::table::Space;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, SubscriptionId, Timestamp};
 
 /// The write transaction of a realm store. Dropped, it leaves no trace.
 pub struct StoreWrite<'b, B: Backend + 'b> {
@@ -12,6 +15,8 @@ pub struct StoreWrite<'b, B: Backend + 'b> {
     stamp: Stamp,
     changed: bool,
     broken_off: bool,
+    /// Where the histories end that this transaction has recorded to.
+    ends: HashMap<SubscriptionId, (Timestamp, u32)>,
 }
 
 impl<'b, B: Backend> StoreWrite<'b, B> {
@@ -22,6 +27,7 @@ impl<'b, B: Backend> StoreWrite<'b, B> {
             stamp,
             changed: false,
             broken_off: false,
+            ends: HashMap::new(),
         }
     }
 
@@ -30,9 +36,25 @@ impl<'b, B: Backend> StoreWrite<'b, B> {
         self.broken_off = true;
     }
 
+    /// The time and the ordinal of the last entry of a history, if this transaction made it.
+    pub(super) fn end(&self, subscription: SubscriptionId) -> Option<(Timestamp, u32)> {
+        self.ends.get(&subscription).copied()
+    }
+
+    /// Takes note of the last entry of a history.
+    pub(super) fn note_end(&mut self, entry: HistoryEntry) {
+        let end = (entry.timestamp, entry.ordinal);
+        self.ends.insert(entry.subscription, end);
+    }
+
     /// Whether somebody else has written since our indexes were complete.
     pub(super) fn is_behind(&self) -> bool {
         self.stamp == Stamp::Stale
+    }
+
+    /// Whether nothing stands in this store that our tables do not know of.
+    pub(super) fn is_complete(&self) -> bool {
+        self.stamp == Stamp::Current
     }
 
     /// Says that our indexes will not be complete when this is committed, if they were.

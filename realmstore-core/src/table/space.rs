@@ -202,6 +202,14 @@ pub(crate) struct SpaceScan<'t, X: ReadTxn + 't> {
 }
 
 impl<X: ReadTxn> SpaceScan<'_, X> {
+    /// A scan of nothing.
+    pub(crate) fn empty(space: &Space) -> Self {
+        Self {
+            scan: None,
+            name: space.name,
+        }
+    }
+
     pub(crate) fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
         let Some(scan) = &mut self.scan else {
             return Ok(None);

@@ -1,10 +1,10 @@
-//! Comparing the positions of a subscription's publications with its events.
+//! Comparing the positions of publications with their events.
 //!
-//! Events stand in the order of time, positions in that of publications, and
-//! neither fits into memory. So the numbers of events are compared in sums,
-//! each over a part of the publications: a sum that is not even names a part
-//! that is then counted. A sound subscription is read once; in another one
-//! what is counted is what may be wrong.
+//! Events stand in the order of subscription and time, positions in that of
+//! publications, and neither fits into memory. So the numbers of events are
+//! compared in sums, each over a part of the positions: a sum that is not even
+//! names a part that is then counted. A sound store is read once; in another
+//! one what is counted is what may be wrong.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -14,65 +14,68 @@ use super::super::history::Position;
 use super::super::tables::EventKey;
 use super::tables::{Kind, Tables};
 use crate::backend::{Order, ReadTxn};
-use crate::key::{Key, KeyBuf, prefix_end};
-use crate::table::{Space, successor};
-use crate::{PublicationId, Result, SubscriptionId, Timestamp};
+use crate::key::{Key, KeyBuf};
+use crate::table::{SpaceScan, successor};
+use crate::{PublicationId, Result, SubscriptionId};
 
-/// The parts that the publications of a subscription are compared in.
-const PARTS: usize = 4096;
+/// The parts that the positions of a store are compared in.
+const PARTS: usize = 1 << 16;
 
 /// How many positions are counted at a time.
 pub(in super::super) const COUNTED: usize = 1 << 16;
 
-/// The sums of a subscription's parts, all 0 where events and positions agree.
+/// What has a position: a publication in the history of a subscription.
+pub(in super::super) type Place = (PublicationId, SubscriptionId);
+
+/// The sums of the parts, all 0 where events and positions agree.
 struct Sums {
     hash: RandomState,
     parts: Vec<u64>,
 }
 
 impl Sums {
-    fn hash(&self, publication: PublicationId) -> u64 {
-        self.hash.hash_one(publication.get())
+    fn hash(&self, (publication, subscription): Place) -> u64 {
+        self.hash.hash_one((publication.get(), subscription.get()))
     }
 
-    fn add(&mut self, publication: PublicationId, events: u64) {
-        let hash = self.hash(publication);
+    fn add(&mut self, place: Place, events: u64) {
+        let hash = self.hash(place);
         // An even factor would lose what the highest bits count.
         let part = &mut self.parts[hash as usize % PARTS];
         *part = part.wrapping_add((hash | 1).wrapping_mul(events));
     }
 
-    fn is_even(&self, publication: PublicationId) -> bool {
-        self.parts[self.hash(publication) as usize % PARTS] == 0
+    fn is_even(&self, place: Place) -> bool {
+        self.parts[self.hash(place) as usize % PARTS] == 0
     }
 }
 
-/// Names each publication of a subscription whose position is missing or does
-/// not say what its events say. Positions that cannot be read, or that lead to
-/// no event, are not looked at. A publication may be named more than once.
+/// Names each publication in a history whose position is missing or does not
+/// say what its events say. Positions that cannot be read, or that lead to no
+/// event, are not looked at. A publication may be named more than once.
 pub(in super::super) fn compare<X: ReadTxn>(
     txn: &X,
     tables: &Tables,
-    subscription: SubscriptionId,
-    mut on_wrong: impl FnMut(PublicationId, String) -> ControlFlow<()>,
+    mut on_wrong: impl FnMut(Place, String) -> ControlFlow<()>,
 ) -> Result<()> {
     let mut sums = Sums {
         hash: RandomState::new(),
         parts: vec![0; PARTS],
     };
-    let mut last: Option<(PublicationId, Option<Position>)> = None;
-    let mut events = Events::of(txn, tables, subscription)?;
+    let mut last: Option<(Place, Option<Position>)> = None;
+    let mut events = Events::all(txn, tables)?;
     while let Some(event) = events.next()? {
+        let place = (event.publication, event.subscription);
         let position = match last {
-            Some((publication, position)) if publication == event.publication => position,
+            Some((known, position)) if known == place => position,
             _ => {
-                let value = tables.space(Kind::Positions).get(txn, |out| {
-                    (subscription, event.publication).encode(out);
-                })?;
+                let value = tables
+                    .space(Kind::Positions)
+                    .get(txn, |out| place.encode(out))?;
                 let position = value.as_ref().map(|value| read(value.as_ref()));
                 if position.is_none()
                     && on_wrong(
-                        event.publication,
+                        place,
                         format!("is missing, there is an event at {}", event.timestamp),
                     )
                     .is_break()
@@ -82,22 +85,22 @@ pub(in super::super) fn compare<X: ReadTxn>(
                 position.flatten()
             }
         };
-        last = Some((event.publication, position));
+        last = Some((place, position));
         let Some(position) = position else { continue };
-        sums.add(event.publication, 1);
+        sums.add(place, 1);
         if event.timestamp < position.first {
             let problem = format!(
                 "begins at {}, and there is an event at {}",
                 position.first, event.timestamp
             );
-            if on_wrong(event.publication, problem).is_break() {
+            if on_wrong(place, problem).is_break() {
                 return Ok(());
             }
         }
     }
-    let mut positions = Positions::from(txn, tables, subscription, KeyBuf::new())?;
-    while let Some((publication, position)) = positions.next()? {
-        sums.add(publication, position.events.wrapping_neg());
+    let mut positions = Positions::from(txn, tables, KeyBuf::new())?;
+    while let Some((place, position)) = positions.next()? {
+        sums.add(place, position.events.wrapping_neg());
     }
     if sums.parts.iter().all(|sum| *sum == 0) {
         return Ok(());
@@ -105,48 +108,43 @@ pub(in super::super) fn compare<X: ReadTxn>(
     let mut next = KeyBuf::new();
     loop {
         let mut said = HashMap::new();
-        let mut positions = Positions::from(txn, tables, subscription, next)?;
+        let mut positions = Positions::from(txn, tables, next)?;
         while said.len() < COUNTED
-            && let Some((publication, position)) = positions.next()?
+            && let Some((place, position)) = positions.next()?
         {
-            if !sums.is_even(publication) {
-                said.insert(publication, position.events);
+            if !sums.is_even(place) {
+                said.insert(place, position.events);
             }
         }
         next = positions.next;
         if said.is_empty() {
             return Ok(());
         }
-        let publications = said.keys().copied();
-        for (publication, counted) in count(txn, tables, subscription, publications)? {
-            let (said, counted) = (
-                said[&publication],
-                counted.map_or(0, |counted| counted.events),
-            );
+        for (place, counted) in count(txn, tables, said.keys().copied())? {
+            let (said, counted) = (said[&place], counted.map_or(0, |counted| counted.events));
             let problem = format!("counts {said} events, there are {counted}");
-            if said != counted && counted > 0 && on_wrong(publication, problem).is_break() {
+            if said != counted && counted > 0 && on_wrong(place, problem).is_break() {
                 return Ok(());
             }
         }
     }
 }
 
-/// The positions that the events of a subscription give publications; `None`
-/// for one without events.
+/// The positions that the events give publications; `None` for one without
+/// events. Where several begin at the same time, their order is not to be had
+/// from the events.
 pub(in super::super) fn count<X: ReadTxn>(
     txn: &X,
     tables: &Tables,
-    subscription: SubscriptionId,
-    publications: impl Iterator<Item = PublicationId>,
-) -> Result<HashMap<PublicationId, Option<Position>>> {
-    let mut counted: HashMap<_, Option<Position>> = publications
-        .map(|publication| (publication, None))
-        .collect();
-    let mut events = Events::of(txn, tables, subscription)?;
+    places: impl Iterator<Item = Place>,
+) -> Result<HashMap<Place, Option<Position>>> {
+    let mut counted: HashMap<_, Option<Position>> = places.map(|place| (place, None)).collect();
+    let mut events = Events::all(txn, tables)?;
     while let Some(event) = events.next()? {
-        if let Some(position) = counted.get_mut(&event.publication) {
+        if let Some(position) = counted.get_mut(&(event.publication, event.subscription)) {
             let position = position.get_or_insert(Position {
                 first: event.timestamp,
+                ordinal: 0,
                 events: 0,
             });
             position.events += 1;
@@ -155,50 +153,16 @@ pub(in super::super) fn count<X: ReadTxn>(
     Ok(counted)
 }
 
-/// The first subscription after one that has events or positions.
-pub(in super::super) fn next_subscription<X: ReadTxn>(
-    txn: &X,
-    tables: &Tables,
-    after: Option<SubscriptionId>,
-) -> Result<Option<SubscriptionId>> {
-    let next_in = |space: &Space| -> Result<Option<SubscriptionId>> {
-        let mut next = match after {
-            None => Some(KeyBuf::new()),
-            Some(after) => {
-                let mut prefix = KeyBuf::new();
-                after.encode(&mut prefix);
-                prefix_end(&prefix)
-            }
-        };
-        while let Some(start) = next {
-            let mut scan = space.scan_from(txn, &start)?;
-            let Some((mut key, _)) = scan.next()? else {
-                return Ok(None);
-            };
-            match SubscriptionId::decode(&mut key) {
-                Ok(subscription) => return Ok(Some(subscription)),
-                Err(_) => next = Some(successor(key)),
-            }
-        }
-        Ok(None)
-    };
-    let events = next_in(&tables.space(Kind::Events))?;
-    let positions = next_in(&tables.space(Kind::Positions))?;
-    Ok(events.into_iter().chain(positions).min())
-}
-
 fn read(position: &[u8]) -> Option<Position> {
-    let (first, events): (Timestamp, u64) = Key::from_bytes(position).ok()?;
-    Some(Position { first, events })
+    Position::from_bytes(position).ok()
 }
 
-/// The events of a subscription that have a key.
-struct Events<'t, X: ReadTxn + 't>(crate::table::SpaceScan<'t, X>);
+/// The events that have a key.
+struct Events<'t, X: ReadTxn + 't>(SpaceScan<'t, X>);
 
 impl<'t, X: ReadTxn> Events<'t, X> {
-    fn of(txn: &'t X, tables: &Tables, subscription: SubscriptionId) -> Result<Self> {
-        let events = tables.space(Kind::Events);
-        let scan = events.scan_prefix(txn, |out| subscription.encode(out), Order::Ascending)?;
+    fn all(txn: &'t X, tables: &Tables) -> Result<Self> {
+        let scan = tables.space(Kind::Events).scan_all(txn, Order::Ascending)?;
         Ok(Self(scan))
     }
 
@@ -212,41 +176,25 @@ impl<'t, X: ReadTxn> Events<'t, X> {
     }
 }
 
-/// The positions of a subscription that can be read, from a key on.
+/// The positions that can be read, from a key on.
 struct Positions<'t, X: ReadTxn + 't> {
-    scan: crate::table::SpaceScan<'t, X>,
-    subscription: SubscriptionId,
+    scan: SpaceScan<'t, X>,
     next: KeyBuf,
 }
 
 impl<'t, X: ReadTxn> Positions<'t, X> {
-    fn from(
-        txn: &'t X,
-        tables: &Tables,
-        subscription: SubscriptionId,
-        mut start: KeyBuf,
-    ) -> Result<Self> {
-        if start.is_empty() {
-            subscription.encode(&mut start);
-        }
+    fn from(txn: &'t X, tables: &Tables, start: KeyBuf) -> Result<Self> {
         Ok(Self {
             scan: tables.space(Kind::Positions).scan_from(txn, &start)?,
-            subscription,
             next: start,
         })
     }
 
-    fn next(&mut self) -> Result<Option<(PublicationId, Position)>> {
+    fn next(&mut self) -> Result<Option<(Place, Position)>> {
         while let Some((key, value)) = self.scan.next()? {
-            let place = <(SubscriptionId, PublicationId)>::from_bytes(key);
-            if place.is_ok_and(|(subscription, _)| subscription > self.subscription) {
-                break;
-            }
             self.next = successor(key);
-            if let (Ok((subscription, publication)), Some(position)) = (place, read(value))
-                && subscription == self.subscription
-            {
-                return Ok(Some((publication, position)));
+            if let (Ok(place), Some(position)) = (Place::from_bytes(key), read(value)) {
+                return Ok(Some((place, position)));
             }
         }
         Ok(None)

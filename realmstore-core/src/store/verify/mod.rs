@@ -345,21 +345,14 @@ impl<X: ReadTxn, F: FnMut(Finding) -> ControlFlow<()>> Verifier<'_, X, F> {
     /// Counts the history anew.
     fn counts(&mut self) -> Result<ControlFlow<()>> {
         let (txn, tables) = (self.txn, self.tables);
-        let mut after = None;
-        while let Some(subscription) = history::next_subscription(txn, tables, after)? {
-            after = Some(subscription);
-            let mut ended = ControlFlow::Continue(());
-            history::compare(txn, tables, subscription, |publication, problem| {
-                let key = records::bytes_of(&(subscription, publication));
-                let kind = Kind::Positions;
-                ended = self.report(Severity::Error, kind, kind.key_text(&key), problem);
-                ended
-            })?;
-            if ended.is_break() {
-                return Ok(ended);
-            }
-        }
-        Ok(ControlFlow::Continue(()))
+        let mut ended = ControlFlow::Continue(());
+        history::compare(txn, tables, |place, problem| {
+            let key = records::bytes_of(&place);
+            let kind = Kind::Positions;
+            ended = self.report(Severity::Error, kind, kind.key_text(&key), problem);
+            ended
+        })?;
+        Ok(ended)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::super::history::HistoryEntry;
+use super::super::history::{HistoryEntry, Position};
 use super::super::stamp;
 use super::super::tables::{Sessions, SessionsByAuthid, SessionsBySessionId};
 use super::Severity;
@@ -334,11 +334,11 @@ impl<'t, X: ReadTxn> Check<'t, X> {
     }
 
     fn position(&self, key: &[u8], value: &[u8]) -> Result<Verdict> {
-        let (subscription, publication) = match Key::from_bytes(key) {
+        let (publication, subscription) = match Key::from_bytes(key) {
             Ok(place) => place,
             Err(error) => return Ok(Verdict::no_row(error.to_string())),
         };
-        let (first, _): (Timestamp, u64) = match Key::from_bytes(value) {
+        let position = match Position::from_bytes(value) {
             Ok(position) => position,
             Err(error) => {
                 return Ok(Verdict::no_row(format!(
@@ -346,13 +346,14 @@ impl<'t, X: ReadTxn> Check<'t, X> {
                 )));
             }
         };
-        if !self.has_event(subscription, first, publication)? {
+        if !self.has_event(subscription, position.first, publication)? {
             return Ok(Verdict::no_row(format!(
-                "leads to an event at {first} that is not there"
+                "leads to an event at {} that is not there",
+                position.first
             )));
         }
         let mut verdict = Verdict::default();
-        let row = bytes_of(&(subscription, first, publication));
+        let row = bytes_of(&position.entry(subscription, publication));
         let history = self.tables.space(Kind::History);
         if history
             .get(self.txn, |out| out.extend_from_slice(&row))?
@@ -381,22 +382,28 @@ impl<'t, X: ReadTxn> Check<'t, X> {
         let HistoryEntry {
             subscription,
             timestamp,
+            ordinal,
             publication,
         } = entry;
         if !self.has_event(subscription, timestamp, publication)? {
             return Ok(Verdict::no_row("leads to no event"));
         }
         let positions = self.tables.space(Kind::Positions);
-        let position = positions.get(self.txn, |out| (subscription, publication).encode(out))?;
-        let first = position
-            .and_then(|value| <(Timestamp, u64)>::from_bytes(value.as_ref()).ok())
-            .map(|(first, _)| first);
-        match first {
-            Some(first)
+        let position = positions
+            .get(self.txn, |out| (publication, subscription).encode(out))?
+            .and_then(|value| Position::from_bytes(value.as_ref()).ok());
+        match position {
+            Some(Position { first, .. })
                 if first < timestamp && self.has_event(subscription, first, publication)? =>
             {
                 Ok(Verdict::no_row(format!(
                     "is not the publication's first event, which was at {first}"
+                )))
+            }
+            Some(position) if position.first == timestamp && position.ordinal != ordinal => {
+                Ok(Verdict::no_row(format!(
+                    "is the publication's second row at that time, it has number {}",
+                    position.ordinal
                 )))
             }
             // A position that is wrong is named itself.

@@ -8,7 +8,7 @@ use super::super::foreign;
 use super::super::history::{self, HistoryEntry};
 use super::super::quarantine::Quarantine;
 use super::super::tables::{
-    AuthidKey, EventKey, Events, Publications, Sessions, SessionsByAuthid, SessionsBySessionId,
+    EventKey, Events, Publications, Sessions, SessionsByAuthid, SessionsBySessionId, TextKey,
 };
 use super::super::{CROSSBAR_EVENTS_OID, CrossbarEventKey, stamp};
 use crate::backend::ReadTxn;
@@ -141,8 +141,8 @@ impl Kind {
                 .ok()
                 .map(|(session, joined_at)| format!("{session} at {joined_at}")),
             Self::SessionsByAuthid => authid_text(key),
-            Self::Positions => <(SubscriptionId, PublicationId)>::from_bytes(key).ok().map(
-                |(subscription, publication)| format!("{subscription} publication {publication}"),
+            Self::Positions => <(PublicationId, SubscriptionId)>::from_bytes(key).ok().map(
+                |(publication, subscription)| format!("{subscription} publication {publication}"),
             ),
             Self::History => HistoryEntry::from_bytes(key).ok().map(|entry| {
                 format!(
@@ -175,7 +175,7 @@ fn event_text(key: EventKey) -> String {
 }
 
 fn authid_text(key: &[u8]) -> Option<String> {
-    let (authid, joined_at, oid) = <(AuthidKey, Timestamp, Uuid)>::from_bytes(key).ok()?;
+    let (authid, joined_at, oid) = <(TextKey, Timestamp, Uuid)>::from_bytes(key).ok()?;
     Some(format!("{authid} at {joined_at} session {oid}"))
 }
 

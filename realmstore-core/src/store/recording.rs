@@ -1,0 +1,225 @@
+//! Recording as it happens: a publication and all whom it was dispatched to,
+//! in one step, in the order of arrival.
+
+use super::history::HistoryEntry;
+use super::tables::{EventKey, Events, Publications};
+use super::{RealmStore, StoreWrite};
+use crate::backend::{Backend, ReadTxn};
+use crate::key::Key;
+use crate::record::{Event, Publication, Record};
+use crate::table::Table;
+use crate::{Error, ErrorKind, Result, SessionId, SubscriptionId, Timestamp};
+
+/// A publication, and whom it was dispatched to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Dispatch {
+    /// The publication.
+    pub publication: Publication,
+    /// To whom it went, by subscription.
+    pub deliveries: Vec<Delivery>,
+    /// Whether it is retained for those who subscribe later. That is for the
+    /// broker to decide, who may decline what a publisher asks for.
+    pub retain: Option<Retain>,
+}
+
+/// The dispatch of a publication under one subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Delivery {
+    /// The subscription, or an alias of it.
+    pub subscription: SubscriptionId,
+    /// When it was dispatched.
+    pub timestamp: Timestamp,
+    /// The sessions that it was sent to. None at all where nobody was there to
+    /// receive it: it is in the history all the same.
+    pub receivers: Vec<SessionId>,
+    /// Whether it was a retained publication, sent because the receiver subscribed.
+    pub retained: Option<bool>,
+    /// Whether the receivers were to acknowledge it.
+    pub acknowledged_delivery: Option<bool>,
+}
+
+/// For how long a publication is retained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retain {
+    /// From when on it is not retained any more; unset when that never comes.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl<B: Backend> RealmStore<B> {
+    /// Records a publication and all its deliveries as they happen.
+    ///
+    /// The history of a subscription is in the order of these calls: where a
+    /// clock was set back, the events of a publication that is new to the
+    /// history are given the time of the one before, and those that have the
+    /// same time stay in the order in which they came.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when the publication has both a payload and
+    /// arguments, or it or a subscription has no ID: nothing is then stored.
+    /// After any other error the transaction can only be dropped.
+    pub fn record(&self, txn: &mut StoreWrite<'_, B>, dispatch: &Dispatch) -> Result<()> {
+        let publication = &dispatch.publication;
+        let unset = if publication.publication.is_unset() {
+            Some((Publications::NAME, "a publication without an ID"))
+        } else if dispatch
+            .deliveries
+            .iter()
+            .any(|delivery| delivery.subscription.is_unset())
+        {
+            Some((Events::NAME, "an event without a subscription"))
+        } else {
+            None
+        };
+        if let Some((table, what)) = unset {
+            let message = format!("{what} cannot be stored");
+            return Err(Error::new(ErrorKind::InvalidInput, message).table(table));
+        }
+        self.publications
+            .put(txn, &publication.publication, publication)?;
+        let recorded = self.record_rest(txn, dispatch);
+        if recorded.is_err() {
+            txn.break_off();
+        }
+        recorded
+    }
+
+    fn record_rest(&self, txn: &mut StoreWrite<'_, B>, dispatch: &Dispatch) -> Result<()> {
+        for delivery in &dispatch.deliveries {
+            let event = Event {
+                retained: delivery.retained,
+                acknowledged_delivery: delivery.acknowledged_delivery,
+                ..Event::new(
+                    delivery.subscription,
+                    delivery.timestamp,
+                    dispatch.publication.publication,
+                )
+            };
+            let receivers = delivery.receivers.iter().copied();
+            self.record_events(txn, event, receivers)?;
+        }
+        if let Some(retain) = dispatch.retain {
+            self.retain(txn, &dispatch.publication, retain)?;
+        }
+        Ok(())
+    }
+
+    /// Records an event as it happens: as [`record`](Self::record), for a
+    /// publication that is stored already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when it has no subscription or no
+    /// publication: nothing is then stored. After any other error the
+    /// transaction can only be dropped.
+    pub fn record_event(&self, txn: &mut StoreWrite<'_, B>, event: &Event) -> Result<()> {
+        if event.subscription.is_unset() || event.publication.is_unset() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "an event without a subscription or a publication cannot be stored",
+            )
+            .table(Events::NAME));
+        }
+        let recorded = self.record_events(txn, event.clone(), event.receiver);
+        if recorded.is_err() {
+            txn.break_off();
+        }
+        recorded
+    }
+
+    /// Records an event for each receiver, or the one without any.
+    fn record_events(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        mut event: Event,
+        receivers: impl IntoIterator<Item = SessionId>,
+    ) -> Result<()> {
+        event.subscription = self.resolve_subscription(txn, event.subscription)?;
+        let (history,) = self.events.companions();
+        let position = history.position(txn, event.subscription, event.publication);
+        let ordinal = match &position {
+            Ok(Some(position)) => {
+                event.timestamp = event.timestamp.max(position.first);
+                position.ordinal
+            }
+            Ok(None) => {
+                let (time, ordinal) =
+                    self.end_of_history(txn, event.subscription, event.timestamp)?;
+                event.timestamp = time;
+                ordinal
+            }
+            // It is counted anew below.
+            Err(error) if error.kind() == ErrorKind::Damaged => 0,
+            Err(error) => return Err(error.clone()),
+        };
+        let mut new = 0;
+        let mut receivers = receivers.into_iter();
+        let mut receiver = receivers.next();
+        loop {
+            event.receiver = receiver;
+            let key = EventKey::from(&event);
+            let space = self.events.space();
+            if event.with_bytes(|bytes| space.insert(txn, |out| key.encode(out), bytes))? {
+                new += 1;
+            } else {
+                self.events.put(txn, &key, &event)?;
+            }
+            receiver = receivers.next();
+            if receiver.is_none() {
+                break;
+            }
+        }
+        if new == 0 {
+            return Ok(());
+        }
+        let first = EventKey {
+            receiver: SessionId::default(),
+            ..EventKey::from(&event)
+        };
+        match position {
+            Ok(Some(stored)) => history.add_to(txn, Some(stored), &first, ordinal, new),
+            Ok(None) => {
+                history.add_to(txn, None, &first, ordinal, new)?;
+                txn.note_end(HistoryEntry {
+                    subscription: event.subscription,
+                    timestamp: event.timestamp,
+                    ordinal,
+                    publication: event.publication,
+                });
+                Ok(())
+            }
+            Err(_) => history.add(txn, &first, new),
+        }
+    }
+
+    /// The time and the ordinal of what is put at the end of a history.
+    fn end_of_history(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        subscription: SubscriptionId,
+        time: Timestamp,
+    ) -> Result<(Timestamp, u32)> {
+        let last = match txn.end(subscription) {
+            Some(last) => Some(last),
+            None => self.last_entry(txn, subscription)?,
+        };
+        Ok(match last {
+            Some((last, ordinal)) if last >= time => match ordinal.checked_add(1) {
+                Some(ordinal) => (last, ordinal),
+                None => (Timestamp::from_nanos(last.as_nanos().saturating_add(1)), 0),
+            },
+            _ => (time, 0),
+        })
+    }
+
+    /// When the last entry of a history was dispatched, and its ordinal.
+    pub(super) fn last_entry<X: ReadTxn>(
+        &self,
+        txn: &X,
+        subscription: SubscriptionId,
+    ) -> Result<Option<(Timestamp, u32)>> {
+        let (history,) = self.events.companions();
+        let own = history.last(txn, subscription)?;
+        let foreign = self.foreign_entries(txn, subscription)?;
+        let last = own.into_iter().chain(foreign.entries.last().copied()).max();
+        Ok(last.map(|entry| (entry.timestamp, entry.ordinal)))
+    }
+}

@@ -1,0 +1,347 @@
+//! Retained publications: what somebody gets who subscribes later (WAMP
+//! advanced profile, "Event Retention").
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use super::query::KeySpan;
+use super::recording::Retain;
+use super::tables::TextKey;
+use super::{RealmStore, StoreWrite};
+use crate::backend::{Backend, Order, ReadTxn};
+use crate::key::{Key, KeyBuf};
+use crate::record::{MatchPolicy, Publication, PublicationView, Record, Requester, Retained};
+use crate::{PublicationId, Result, SessionId, Timestamp};
+
+/// How many publications are retained for one topic at most: the last one that
+/// was for everybody, and later ones that were for some only.
+pub const MAX_RETAINED_PER_TOPIC: usize = 64;
+
+/// Which retained publications are asked for, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GetRetained {
+    /// The URI that is subscribed to.
+    pub uri: String,
+    /// How topics are compared with it.
+    pub match_policy: MatchPolicy,
+    /// Who subscribes. Unset for operators, who see everything.
+    pub requester: Option<Requester>,
+    /// What has expired by then is not retained any more.
+    pub now: Timestamp,
+    /// How many topics at most.
+    pub limit: Option<usize>,
+    /// Only topics behind this one: where an earlier answer ended.
+    pub after_topic: Option<String>,
+}
+
+impl<B: Backend> RealmStore<B> {
+    /// Retains a publication, which is stored already, as the last one of its topic.
+    ///
+    /// One without lists of who may have it takes the place of all before it.
+    /// One with lists takes the place of those with the same lists, and stands
+    /// beside the others: whoever it does not admit still gets the last one
+    /// that admitted them. Of these a topic keeps [`MAX_RETAINED_PER_TOPIC`].
+    pub fn retain(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        publication: &Publication,
+        retain: Retain,
+    ) -> Result<()> {
+        let rows = self.retained_for(txn, &publication.topic)?;
+        let next = self.next_retained_number(txn, &publication.topic)?;
+        let mut kept = Vec::new();
+        for (key, row) in rows {
+            let is_superseded = row.publication == publication.publication
+                || row.expires_at.is_some_and(|at| at <= publication.timestamp)
+                || !has_lists(publication)
+                || self.has_same_lists(txn, row.publication, publication)?;
+            if is_superseded {
+                self.drop_retained(txn, &key, row.publication, publication.publication)?;
+            } else {
+                kept.push((key, row.publication));
+            }
+        }
+        let too_many = (kept.len() + 1).saturating_sub(MAX_RETAINED_PER_TOPIC);
+        // The oldest one may be the one for everybody; it is the last to go.
+        for (key, id) in kept.iter().skip(1).take(too_many) {
+            self.drop_retained(txn, key, *id, publication.publication)?;
+        }
+        let row = Retained {
+            topic: publication.topic.clone(),
+            publication: publication.publication,
+            retained_at: publication.timestamp,
+            expires_at: retain.expires_at,
+        };
+        self.retained()
+            .put(txn, &(TextKey::new(&publication.topic), next), &row)
+    }
+
+    /// Retains nothing for a topic any more; says how many publications that were.
+    pub fn forget_retained(&self, txn: &mut StoreWrite<'_, B>, topic: &str) -> Result<usize> {
+        let rows = self.retained_for(txn, topic)?;
+        for (key, row) in &rows {
+            self.drop_retained(txn, key, row.publication, PublicationId::default())?;
+        }
+        Ok(rows.len())
+    }
+
+    /// The retained publications that somebody gets who subscribes now: of
+    /// each topic that matches, the last one that [was for
+    /// them](PublicationView::was_for), by topic. What cannot be read is for nobody.
+    pub fn get_retained<X: ReadTxn>(
+        &self,
+        txn: &X,
+        query: &GetRetained,
+    ) -> Result<Vec<Publication>> {
+        let mut span = match query.match_policy {
+            MatchPolicy::Exact => KeySpan::of(&(TextKey::new(&query.uri),)),
+            MatchPolicy::Prefix => KeySpan::of(&TextStart(TextKey::new(&query.uri))),
+            MatchPolicy::Wildcard => {
+                KeySpan::of(&TextStart(TextKey::new(literal_start(&query.uri))))
+            }
+        };
+        let after = query.after_topic.as_deref();
+        span.begin(after.map_or(Bound::Unbounded, |topic| {
+            Bound::Included((TextKey::new(topic),))
+        }));
+        let limit = query.limit.unwrap_or(usize::MAX);
+        let mut found = Vec::new();
+        let mut scan = span.scan(self.retained().space(), txn, Order::Ascending)?;
+        // Topics that begin alike stand between each other, all those of one key together.
+        let mut group: BTreeMap<(String, Reverse<u64>), PublicationId> = BTreeMap::new();
+        let mut key_of_group = None;
+        while found.len() < limit {
+            let Some((key, value)) = scan.next()? else {
+                self.pick(txn, query, &group, limit, &mut found)?;
+                break;
+            };
+            let Ok((topic_key, number)) = <(TextKey, u64)>::from_bytes(key) else {
+                continue;
+            };
+            if key_of_group.as_ref() != Some(&topic_key) {
+                self.pick(txn, query, &group, limit, &mut found)?;
+                group.clear();
+                key_of_group = Some(topic_key);
+            }
+            let Ok(row) = Retained::decode(value) else {
+                continue;
+            };
+            let is_asked_for = query.match_policy.matches(&query.uri, &row.topic)
+                && after.is_none_or(|after| row.topic.as_str() > after)
+                && row.expires_at.is_none_or(|at| at > query.now);
+            if is_asked_for {
+                group.insert((row.topic, Reverse(number)), row.publication);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Of each topic the last publication that the requester may have.
+    fn pick<X: ReadTxn>(
+        &self,
+        txn: &X,
+        query: &GetRetained,
+        group: &BTreeMap<(String, Reverse<u64>), PublicationId>,
+        limit: usize,
+        found: &mut Vec<Publication>,
+    ) -> Result<()> {
+        let mut done: Option<&str> = None;
+        for ((topic, _), id) in group {
+            if found.len() == limit {
+                break;
+            }
+            if done == Some(topic) {
+                continue;
+            }
+            let Some(publication) = self.publications().get(txn, id)? else {
+                continue;
+            };
+            let was_for = |view: PublicationView<'_>| {
+                let requester = query.requester.as_ref();
+                requester.is_none_or(|requester| view.was_for(requester))
+            };
+            if publication.view().is_ok_and(was_for)
+                && let Ok(publication) = publication.to_owned()
+            {
+                found.push(publication);
+                done = Some(topic);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is retained for a topic, the oldest first. Rows that cannot be read
+    /// are left out.
+    fn retained_for<X: ReadTxn>(
+        &self,
+        txn: &X,
+        topic: &str,
+    ) -> Result<Vec<((TextKey, u64), Retained)>> {
+        let mut rows = Vec::new();
+        let part = (TextKey::new(topic),);
+        let mut scan = self.retained().prefix(txn, &part, Order::Ascending)?;
+        while let Some(entry) = scan.next()? {
+            if let (Ok(key), Ok(row)) = (entry.key(), entry.to_owned())
+                && row.topic == topic
+            {
+                rows.push((key, row));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn next_retained_number<X: ReadTxn>(&self, txn: &X, topic: &str) -> Result<u64> {
+        let part = (TextKey::new(topic),);
+        let mut scan = self.retained().prefix(txn, &part, Order::Descending)?;
+        while let Some(entry) = scan.next()? {
+            if let Ok((_, number)) = entry.key() {
+                return Ok(number.saturating_add(1));
+            }
+        }
+        Ok(0)
+    }
+
+    /// Whether a publication that is stored has the same lists as another one.
+    /// One that cannot be read is for nobody, and in nobody's way.
+    fn has_same_lists<X: ReadTxn>(
+        &self,
+        txn: &X,
+        stored: PublicationId,
+        other: &Publication,
+    ) -> Result<bool> {
+        let Some(stored) = self.publications().get(txn, &stored)? else {
+            return Ok(true);
+        };
+        Ok(match stored.to_owned() {
+            Ok(stored) => lists(&stored) == lists(other),
+            Err(_) => true,
+        })
+    }
+
+    fn drop_retained(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        key: &(TextKey, u64),
+        publication: PublicationId,
+        keep: PublicationId,
+    ) -> Result<()> {
+        self.retained().delete(txn, key)?;
+        if publication != keep {
+            self.release(txn, publication)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a publication that nothing refers to any more: no history, and
+    /// no topic that retains it. Says whether it did. Where Crossbar.io's events
+    /// may refer to it, that is in a store that is not
+    /// [adopted](Self::is_adopted), it stays.
+    pub(super) fn release(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        publication: PublicationId,
+    ) -> Result<bool> {
+        let (history,) = self.events().companions();
+        if !txn.is_complete() || history.lists(txn, publication)? {
+            return Ok(false);
+        }
+        let topic = match self.publications().get(txn, &publication)? {
+            None => return Ok(false),
+            // What cannot be read cannot have been retained either.
+            Some(record) => record
+                .view()
+                .and_then(|view| Ok(view.topic()?.to_owned()))
+                .ok(),
+        };
+        if let Some(topic) = topic {
+            let rows = self.retained_for(txn, &topic)?;
+            if rows.iter().any(|(_, row)| row.publication == publication) {
+                return Ok(false);
+            }
+        }
+        self.publications().delete(txn, &publication)
+    }
+}
+
+/// The beginning of a text, with anything behind it.
+struct TextStart(TextKey);
+
+impl Key for TextStart {
+    fn encode(&self, out: &mut KeyBuf) {
+        self.0.encode(out);
+        // Without the two bytes that end a text.
+        out.truncate(out.len().saturating_sub(2));
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Result<Self, crate::key::KeyError> {
+        TextKey::decode(bytes).map(Self)
+    }
+}
+
+/// What all topics begin with that a wildcard pattern matches.
+fn literal_start(pattern: &str) -> &str {
+    let mut end = 0;
+    for component in pattern.split_inclusive('.') {
+        if component == "." {
+            return &pattern[..end];
+        }
+        end += component.len();
+    }
+    pattern
+}
+
+/// The lists of a publication, each in an order of its own.
+#[derive(PartialEq, Eq)]
+struct Lists<'p> {
+    sessions: [Option<BTreeSet<SessionId>>; 2],
+    names: [Option<BTreeSet<&'p str>>; 4],
+}
+
+fn lists(publication: &Publication) -> Lists<'_> {
+    let sessions = |list: &Option<Vec<SessionId>>| {
+        list.as_ref()
+            .map(|list| list.iter().copied().collect::<BTreeSet<_>>())
+    };
+    Lists {
+        sessions: [
+            sessions(&publication.exclude),
+            sessions(&publication.eligible),
+        ],
+        names: [
+            names(&publication.exclude_authid),
+            names(&publication.exclude_authrole),
+            names(&publication.eligible_authid),
+            names(&publication.eligible_authrole),
+        ],
+    }
+}
+
+fn names(list: &Option<Vec<String>>) -> Option<BTreeSet<&str>> {
+    list.as_ref()
+        .map(|list| list.iter().map(String::as_str).collect())
+}
+
+fn has_lists(publication: &Publication) -> bool {
+    let lists = lists(publication);
+    lists.sessions.iter().any(Option::is_some) || lists.names.iter().any(Option::is_some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::literal_start;
+
+    #[test]
+    fn a_pattern_begins_with_what_stands_before_its_first_empty_component() {
+        for (pattern, start) in [
+            ("com.example.a", "com.example.a"),
+            ("com..a", "com."),
+            (".example", ""),
+            ("com.example.", "com.example."),
+            ("", ""),
+            ("..", ""),
+        ] {
+            assert_eq!(literal_start(pattern), start, "{pattern:?}");
+        }
+    }
+}
