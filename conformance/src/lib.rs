@@ -34,6 +34,7 @@ pub mod backend;
 pub mod counting;
 pub mod crash;
 pub mod differential;
+pub mod slow;
 pub mod store;
 pub mod tables;
 
