@@ -79,9 +79,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod api;
+mod event_history;
 pub mod metrics;
 mod options;
 mod queue;
+mod recorder;
+mod registry;
 mod store;
 mod sync;
 mod write;
@@ -91,6 +94,7 @@ mod writer;
 mod model;
 
 pub use api::AsyncRealmStore;
+pub use event_history::{EventHistory, HistoryRule};
 pub use options::AsyncOptions;
 pub use queue::QueueState;
 pub use store::{AsyncStore, WhenFull};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use realmstore_core::{Backend, RealmStore, Result};
+use realmstore_core::{Backend, RealmStore, Result, Uuid};
 
-use crate::AsyncStore;
 use crate::queue::Limits;
+use crate::{AsyncStore, EventHistory};
 
 /// How to start an [`AsyncStore`].
 ///
@@ -27,6 +27,9 @@ pub struct AsyncOptions {
     pub(crate) max_batch: usize,
     pub(crate) max_delay: Duration,
     pub(crate) reads: usize,
+    pub(crate) realm: String,
+    pub(crate) node: Option<Uuid>,
+    pub(crate) event_history: Option<EventHistory>,
 }
 
 impl Default for AsyncOptions {
@@ -39,6 +42,9 @@ impl Default for AsyncOptions {
             max_batch: 4096,
             max_delay: Duration::ZERO,
             reads: 32,
+            realm: String::new(),
+            node: None,
+            event_history: None,
         }
     }
 }
@@ -47,6 +53,31 @@ impl AsyncOptions {
     /// What suits a router.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The realm whose store it is: part of what a subscription is known by.
+    /// By default it has an empty name.
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm = realm.into();
+        self
+    }
+
+    /// The node that writes to the store, as its sessions have it in
+    /// [`node_oid`](realmstore_core::Session::node_oid). Those that a crash left
+    /// open are then [closed](crate::AsyncStore::closed_at_start) at the start,
+    /// at the time of this node's last commit; those of other nodes are not touched.
+    pub fn node(mut self, node: Uuid) -> Self {
+        self.node = Some(node);
+        self
+    }
+
+    /// Which subscriptions keep history, and how much. What is stored of others
+    /// before stays; nothing is added to it. By default every event is stored,
+    /// and every subscription that has a [name](crate::AsyncRealmStore::subscription_id)
+    /// keeps what matches it.
+    pub fn event_history(mut self, history: EventHistory) -> Self {
+        self.event_history = Some(history);
+        self
     }
 
     /// How many writes the queue holds; 16,384 by default. 0 is taken for 1.
@@ -92,6 +123,7 @@ impl AsyncOptions {
 
     /// Starts the store: its writer thread, which holds it until it is
     /// [closed](crate::AsyncRealmStore::close) or the last handle is dropped.
+    /// Blocks for one commit, which brings the store up to what is configured.
     ///
     /// # Errors
     /// [`ErrorKind::Io`](realmstore_core::ErrorKind::Io) when no thread can be started.

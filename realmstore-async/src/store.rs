@@ -9,16 +9,21 @@ use async_trait::async_trait;
 use blocking::unblock;
 use futures_channel::oneshot;
 use realmstore_core::{
-    Backend, Error, ErrorKind, Event, Publication, PublicationId, RealmStore, Result, Session,
-    SessionId, Timestamp, Uuid,
+    Backend, Dispatch, Error, ErrorKind, Event, GetEvents, GetRetained, HistoryPage, MatchPolicy,
+    Publication, PublicationId, RealmStore, Result, Session, SessionId, SubscriptionId, Timestamp,
+    Uuid,
 };
 
 use crate::api::AsyncRealmStore;
 use crate::metrics::Metrics;
 use crate::options::AsyncOptions;
 use crate::queue::{Queue, QueueState, Ticket};
+use crate::recorder::{Recorder, Started};
 use crate::sync::lock;
-use crate::write::{SessionJoined, SessionLeft, StoreEvent, StorePublication, Write, pending};
+use crate::write::{
+    AliasSubscription, ForgetRetained, NameSubscription, SessionJoined, SessionLeft, StoreDispatch,
+    StoreEvent, StorePublication, Write, pending,
+};
 use crate::writer::{self, WriteQueue};
 
 /// What a write does when the queue is full.
@@ -54,6 +59,7 @@ struct Shared<B: Backend + 'static> {
     reads: Arc<Semaphore>,
     /// Ends when nobody has the store open any more.
     gone: async_lock::Mutex<oneshot::Receiver<Infallible>>,
+    closed_at_start: Vec<Uuid>,
 }
 
 impl<B: Backend> Drop for Shared<B> {
@@ -79,6 +85,9 @@ impl<B: Backend + 'static> AsyncStore<B> {
     }
 
     pub(crate) fn with(store: RealmStore<B>, options: &AsyncOptions) -> Result<Self> {
+        let history = options.event_history.as_ref();
+        let Started { recorder, closed } =
+            Recorder::start(&store, &options.realm, options.node, history)?;
         let (gone, on_gone) = oneshot::channel();
         let open = Arc::new(Open { store, _gone: gone });
         let queue = Arc::new(Queue::new(options.limits));
@@ -88,6 +97,7 @@ impl<B: Backend + 'static> AsyncStore<B> {
             Arc::clone(&queue),
             Arc::clone(&metrics),
             options,
+            recorder,
             (),
         )?;
         Ok(Self {
@@ -97,6 +107,7 @@ impl<B: Backend + 'static> AsyncStore<B> {
                 open: Mutex::new(Some(open)),
                 reads: Arc::new(Semaphore::new(options.reads)),
                 gone: async_lock::Mutex::new(on_gone),
+                closed_at_start: closed,
             }),
             when_full: WhenFull::Wait,
         })
@@ -113,6 +124,12 @@ impl<B: Backend + 'static> AsyncStore<B> {
     /// How full the queue is, and was at most.
     pub fn queue_state(&self) -> QueueState {
         self.shared.queue.state()
+    }
+
+    /// The OIDs of the sessions of our own [node](AsyncOptions::node) that were
+    /// open when the store was started, and were closed.
+    pub fn closed_at_start(&self) -> &[Uuid] {
+        &self.shared.closed_at_start
     }
 
     async fn write<W: Write<B>>(&self, write: W) -> Result<W::Answer> {
@@ -192,6 +209,35 @@ impl<B: Backend + 'static> AsyncRealmStore for AsyncStore<B> {
         self.write(StoreEvent(event)).await
     }
 
+    async fn store_dispatch(&self, dispatch: Dispatch) -> Result<()> {
+        self.write(StoreDispatch(dispatch)).await
+    }
+
+    async fn subscription_id(&self, uri: &str, policy: MatchPolicy) -> Result<SubscriptionId> {
+        let write = NameSubscription {
+            uri: uri.to_owned(),
+            match_policy: policy,
+            now: Timestamp::now(),
+        };
+        self.write(write).await
+    }
+
+    async fn alias_subscription(
+        &self,
+        alias: SubscriptionId,
+        subscription: SubscriptionId,
+    ) -> Result<()> {
+        let write = AliasSubscription {
+            alias,
+            subscription,
+        };
+        self.write(write).await
+    }
+
+    async fn forget_retained(&self, topic: &str) -> Result<usize> {
+        self.write(ForgetRetained(topic.to_owned())).await
+    }
+
     async fn session_by_id(&self, session: SessionId, at: Timestamp) -> Result<Option<Session>> {
         self.read(move |store| {
             let txn = store.begin_read()?;
@@ -214,6 +260,24 @@ impl<B: Backend + 'static> AsyncRealmStore for AsyncStore<B> {
         .await
     }
 
+    async fn open_sessions(&self) -> Result<Vec<Session>> {
+        self.read(|store| {
+            let txn = store.begin_read()?;
+            let sessions = store.open_sessions(&txn)?;
+            sessions.map(|session| session?.to_owned()).collect()
+        })
+        .await
+    }
+
+    async fn sessions_present(&self, at: Timestamp) -> Result<Vec<Session>> {
+        self.read(move |store| {
+            let txn = store.begin_read()?;
+            let sessions = store.sessions_present(&txn, at)?;
+            sessions.map(|session| session?.to_owned()).collect()
+        })
+        .await
+    }
+
     async fn publication(&self, publication: PublicationId) -> Result<Option<Publication>> {
         self.read(move |store| {
             let txn = store.begin_read()?;
@@ -221,6 +285,20 @@ impl<B: Backend + 'static> AsyncRealmStore for AsyncStore<B> {
             found.map(|publication| publication.to_owned()).transpose()
         })
         .await
+    }
+
+    async fn get_events(
+        &self,
+        subscription: SubscriptionId,
+        options: GetEvents,
+    ) -> Result<Option<HistoryPage>> {
+        self.read(move |store| store.get_events(&store.begin_read()?, subscription, &options))
+            .await
+    }
+
+    async fn get_retained(&self, query: GetRetained) -> Result<Vec<Publication>> {
+        self.read(move |store| store.get_retained(&store.begin_read()?, &query))
+            .await
     }
 
     async fn close(&self) -> Result<()> {

@@ -3,9 +3,11 @@
 use futures_channel::oneshot;
 use realmstore_core::cbor::Cbor;
 use realmstore_core::{
-    Backend, Error, ErrorKind, Event, Publication, RealmStore, Result, Session, SessionId,
-    StoreWrite, Timestamp, Uuid,
+    Backend, Dispatch, Error, ErrorKind, Event, MatchPolicy, Publication, RealmStore, Result,
+    Session, SessionId, StoreWrite, SubscriptionId, Timestamp, Uuid,
 };
+
+use crate::recorder::Recorder;
 
 /// One write, as plain owned values.
 pub(crate) trait Write<B: Backend>: Send + 'static {
@@ -19,7 +21,12 @@ pub(crate) trait Write<B: Backend>: Send + 'static {
     fn weight(&self) -> usize;
 
     /// Does it.
-    fn apply(&self, store: &RealmStore<B>, txn: &mut StoreWrite<'_, B>) -> Result<Self::Answer>;
+    fn apply(
+        &self,
+        store: &RealmStore<B>,
+        txn: &mut StoreWrite<'_, B>,
+        recorder: &mut Recorder,
+    ) -> Result<Self::Answer>;
 
     /// Whether the transaction is as it was before when [`apply`](Self::apply)
     /// has failed in this way.
@@ -64,7 +71,12 @@ impl<B: Backend> Write<B> for SessionJoined {
             + cbor(&session.authextra)
     }
 
-    fn apply(&self, store: &RealmStore<B>, txn: &mut StoreWrite<'_, B>) -> Result<()> {
+    fn apply(
+        &self,
+        store: &RealmStore<B>,
+        txn: &mut StoreWrite<'_, B>,
+        _: &mut Recorder,
+    ) -> Result<()> {
         store.session_joined(txn, &self.0)
     }
 }
@@ -82,7 +94,12 @@ impl<B: Backend> Write<B> for SessionLeft {
         size_of::<Self>()
     }
 
-    fn apply(&self, store: &RealmStore<B>, txn: &mut StoreWrite<'_, B>) -> Result<Option<Uuid>> {
+    fn apply(
+        &self,
+        store: &RealmStore<B>,
+        txn: &mut StoreWrite<'_, B>,
+        _: &mut Recorder,
+    ) -> Result<Option<Uuid>> {
         store.session_left(txn, self.session, self.left_at)
     }
 
@@ -100,31 +117,39 @@ impl<B: Backend> Write<B> for StorePublication {
     const KIND: &'static str = "store_publication";
 
     fn weight(&self) -> usize {
-        let publication = &self.0;
-        let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        let ids = |ids: &Option<Vec<SessionId>>| ids.as_ref().map_or(0, |ids| size_of_val(&**ids));
-        let texts = |texts: &Option<Vec<String>>| {
-            texts.as_ref().map_or(0, |texts| {
-                size_of_val(&**texts) + texts.iter().map(String::len).sum::<usize>()
-            })
-        };
-        size_of::<Self>()
-            + publication.topic.len()
-            + cbor(&publication.args)
-            + cbor(&publication.kwargs)
-            + bytes(&publication.payload)
-            + bytes(&publication.enc_key)
-            + ids(&publication.exclude)
-            + ids(&publication.eligible)
-            + texts(&publication.exclude_authid)
-            + texts(&publication.exclude_authrole)
-            + texts(&publication.eligible_authid)
-            + texts(&publication.eligible_authrole)
+        size_of::<Self>() + publication_weight(&self.0)
     }
 
-    fn apply(&self, store: &RealmStore<B>, txn: &mut StoreWrite<'_, B>) -> Result<()> {
+    fn apply(
+        &self,
+        store: &RealmStore<B>,
+        txn: &mut StoreWrite<'_, B>,
+        _: &mut Recorder,
+    ) -> Result<()> {
         store.store_publication(txn, &self.0)
     }
+}
+
+/// What a publication takes beside its struct.
+fn publication_weight(publication: &Publication) -> usize {
+    let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    let ids = |ids: &Option<Vec<SessionId>>| ids.as_ref().map_or(0, |ids| size_of_val(&**ids));
+    let texts = |texts: &Option<Vec<String>>| {
+        texts.as_ref().map_or(0, |texts| {
+            size_of_val(&**texts) + texts.iter().map(String::len).sum::<usize>()
+        })
+    };
+    publication.topic.len()
+        + cbor(&publication.args)
+        + cbor(&publication.kwargs)
+        + bytes(&publication.payload)
+        + bytes(&publication.enc_key)
+        + ids(&publication.exclude)
+        + ids(&publication.eligible)
+        + texts(&publication.exclude_authid)
+        + texts(&publication.exclude_authrole)
+        + texts(&publication.eligible_authid)
+        + texts(&publication.eligible_authrole)
 }
 
 pub(crate) struct StoreEvent(pub(crate) Event);
@@ -137,8 +162,105 @@ impl<B: Backend> Write<B> for StoreEvent {
         size_of::<Self>()
     }
 
-    fn apply(&self, store: &RealmStore<B>, txn: &mut StoreWrite<'_, B>) -> Result<()> {
-        store.store_events(txn, [&self.0])
+    fn apply(
+        &self,
+        store: &RealmStore<B>,
+        txn: &mut StoreWrite<'_, B>,
+        recorder: &mut Recorder,
+    ) -> Result<()> {
+        recorder.event(store, txn, &self.0)
+    }
+}
+
+pub(crate) struct StoreDispatch(pub(crate) Dispatch);
+
+impl<B: Backend> Write<B> for StoreDispatch {
+    type Answer = ();
+    const KIND: &'static str = "store_dispatch";
+
+    fn weight(&self) -> usize {
+        let deliveries = &self.0.deliveries;
+        let receivers = deliveries.iter().map(|to| size_of_val(&*to.receivers));
+        size_of::<Self>()
+            + publication_weight(&self.0.publication)
+            + size_of_val(&**deliveries)
+            + receivers.sum::<usize>()
+    }
+
+    fn apply(
+        &self,
+        store: &RealmStore<B>,
+        txn: &mut StoreWrite<'_, B>,
+        recorder: &mut Recorder,
+    ) -> Result<()> {
+        recorder.dispatch(store, txn, &self.0)
+    }
+}
+
+pub(crate) struct NameSubscription {
+    pub(crate) uri: String,
+    pub(crate) match_policy: MatchPolicy,
+    pub(crate) now: Timestamp,
+}
+
+impl<B: Backend> Write<B> for NameSubscription {
+    type Answer = SubscriptionId;
+    const KIND: &'static str = "subscription_id";
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.uri.len()
+    }
+
+    fn apply(
+        &self,
+        store: &RealmStore<B>,
+        txn: &mut StoreWrite<'_, B>,
+        recorder: &mut Recorder,
+    ) -> Result<SubscriptionId> {
+        recorder.subscription_id(store, txn, &self.uri, self.match_policy, self.now)
+    }
+}
+
+pub(crate) struct AliasSubscription {
+    pub(crate) alias: SubscriptionId,
+    pub(crate) subscription: SubscriptionId,
+}
+
+impl<B: Backend> Write<B> for AliasSubscription {
+    type Answer = ();
+    const KIND: &'static str = "alias_subscription";
+
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+    }
+
+    fn apply(
+        &self,
+        store: &RealmStore<B>,
+        txn: &mut StoreWrite<'_, B>,
+        _: &mut Recorder,
+    ) -> Result<()> {
+        store.alias_subscription(txn, self.alias, self.subscription)
+    }
+}
+
+pub(crate) struct ForgetRetained(pub(crate) String);
+
+impl<B: Backend> Write<B> for ForgetRetained {
+    type Answer = usize;
+    const KIND: &'static str = "forget_retained";
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.0.len()
+    }
+
+    fn apply(
+        &self,
+        store: &RealmStore<B>,
+        txn: &mut StoreWrite<'_, B>,
+        _: &mut Recorder,
+    ) -> Result<usize> {
+        store.forget_retained(txn, &self.0)
     }
 }
 
@@ -156,7 +278,12 @@ pub(crate) trait Pending<B: Backend>: Send {
     ///
     /// # Errors
     /// Those after which the transaction can only be dropped.
-    fn apply(&mut self, store: &RealmStore<B>, txn: &mut StoreWrite<'_, B>) -> Result<()>;
+    fn apply(
+        &mut self,
+        store: &RealmStore<B>,
+        txn: &mut StoreWrite<'_, B>,
+        recorder: &mut Recorder,
+    ) -> Result<()>;
 
     /// Tells the caller what came of it, once that is committed. Returns the
     /// kind of error, where it was refused.
@@ -198,8 +325,13 @@ impl<B: Backend, W: Write<B>> Pending<B> for WithCaller<W, W::Answer> {
         W::KIND
     }
 
-    fn apply(&mut self, store: &RealmStore<B>, txn: &mut StoreWrite<'_, B>) -> Result<()> {
-        self.outcome = match self.write.apply(store, txn) {
+    fn apply(
+        &mut self,
+        store: &RealmStore<B>,
+        txn: &mut StoreWrite<'_, B>,
+        recorder: &mut Recorder,
+    ) -> Result<()> {
+        self.outcome = match self.write.apply(store, txn, recorder) {
             Err(error) if !W::has_changed_nothing(error.kind()) => return Err(error),
             outcome => Some(outcome),
         };

@@ -18,6 +18,7 @@ use tracing::{debug, debug_span, error, warn};
 use crate::metrics::{Metrics, Writes};
 use crate::options::AsyncOptions;
 use crate::queue::{Accepted, Gather, Queue, Taken};
+use crate::recorder::Recorder;
 use crate::store::Open;
 use crate::write::Pending;
 
@@ -60,6 +61,7 @@ pub(crate) fn start<B: Backend + 'static>(
     queue: Arc<WriteQueue<B>>,
     metrics: Arc<Metrics>,
     options: &AsyncOptions,
+    recorder: Recorder,
     upkeep: impl Upkeep<B> + 'static,
 ) -> Result<()> {
     let mut writer = Writer {
@@ -72,6 +74,7 @@ pub(crate) fn start<B: Backend + 'static>(
             delay: options.max_delay,
             expected: None,
         },
+        recorder,
         upkeep,
     };
     let run = move || {
@@ -119,6 +122,7 @@ struct Writer<B: Backend, U> {
     metrics: Arc<Metrics>,
     writes: Writes,
     gather: Gather,
+    recorder: Recorder,
     upkeep: U,
 }
 
@@ -217,6 +221,7 @@ impl<B: Backend, U: Upkeep<B>> Writer<B, U> {
         with_upkeep: bool,
     ) -> std::result::Result<(), Failure> {
         let store = &self.open.store;
+        self.recorder.begin();
         let mut txn = store.begin_write().map_err(|error| Failure {
             error,
             may_go_in_parts: false,
@@ -224,7 +229,7 @@ impl<B: Backend, U: Upkeep<B>> Writer<B, U> {
         for write in batch {
             write
                 .write
-                .apply(store, &mut txn)
+                .apply(store, &mut txn, &mut self.recorder)
                 .map_err(Failure::of_writes)?;
         }
         if with_upkeep && let Err(error) = self.upkeep.step(store, &mut txn) {
@@ -234,11 +239,17 @@ impl<B: Backend, U: Upkeep<B>> Writer<B, U> {
                 may_go_in_parts: true,
             });
         }
+        self.recorder
+            .note_alive(store, &mut txn)
+            .map_err(Failure::of_writes)?;
         let start = Instant::now();
         let committed = txn.commit();
         self.metrics
             .commit_seconds
             .record(start.elapsed().as_secs_f64());
+        if committed.is_ok() {
+            self.recorder.committed();
+        }
         if with_upkeep {
             self.upkeep.settled(committed.as_ref().copied());
         }

@@ -58,14 +58,26 @@ impl<B: Backend> RealmStore<B> {
     /// arguments, or it or a subscription has no ID: nothing is then stored.
     /// After any other error the transaction can only be dropped.
     pub fn record(&self, txn: &mut StoreWrite<'_, B>, dispatch: &Dispatch) -> Result<()> {
-        let publication = &dispatch.publication;
+        self.record_deliveries(
+            txn,
+            &dispatch.publication,
+            &dispatch.deliveries,
+            dispatch.retain,
+        )
+    }
+
+    /// As [`record`](Self::record), with the parts of a [`Dispatch`] at hand.
+    pub fn record_deliveries<'d>(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        publication: &Publication,
+        deliveries: impl IntoIterator<Item = &'d Delivery> + Clone,
+        retain: Option<Retain>,
+    ) -> Result<()> {
+        let mut subscriptions = deliveries.clone().into_iter().map(|to| to.subscription);
         let unset = if publication.publication.is_unset() {
             Some((Publications::NAME, "a publication without an ID"))
-        } else if dispatch
-            .deliveries
-            .iter()
-            .any(|delivery| delivery.subscription.is_unset())
-        {
+        } else if subscriptions.any(SubscriptionId::is_unset) {
             Some((Events::NAME, "an event without a subscription"))
         } else {
             None
@@ -76,31 +88,37 @@ impl<B: Backend> RealmStore<B> {
         }
         self.publications
             .put(txn, &publication.publication, publication)?;
-        let recorded = self.record_rest(txn, dispatch);
+        let recorded = self.record_rest(txn, publication, deliveries, retain);
         if recorded.is_err() {
             txn.break_off();
         }
         recorded
     }
 
-    fn record_rest(&self, txn: &mut StoreWrite<'_, B>, dispatch: &Dispatch) -> Result<()> {
-        for delivery in &dispatch.deliveries {
+    fn record_rest<'d>(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        publication: &Publication,
+        deliveries: impl IntoIterator<Item = &'d Delivery>,
+        retain: Option<Retain>,
+    ) -> Result<()> {
+        for delivery in deliveries {
             let event = Event {
                 retained: delivery.retained,
                 acknowledged_delivery: delivery.acknowledged_delivery,
                 ..Event::new(
                     delivery.subscription,
                     delivery.timestamp,
-                    dispatch.publication.publication,
+                    publication.publication,
                 )
             };
             let receivers = delivery.receivers.iter().copied();
             self.record_events(txn, event, receivers)?;
         }
-        if let Some(retain) = dispatch.retain {
-            self.retain(txn, &dispatch.publication, retain)?;
+        match retain {
+            Some(retain) => self.retain(txn, publication, retain),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Records an event as it happens: as [`record`](Self::record), for a
