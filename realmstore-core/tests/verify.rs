@@ -12,10 +12,10 @@ use realmstore_core::cbor::Cbor;
 use realmstore_core::directory::Directory;
 use realmstore_core::key::{Key, KeyBuf};
 use realmstore_core::memory::MemoryBackend;
-use realmstore_core::record::{Quarantined, Record};
+use realmstore_core::record::{MatchPolicy, Quarantined, Record, Retained, Subscription};
 use realmstore_core::store::{
-    CROSSBAR_EVENTS_OID, EventKey, Finding, Repair, Severity, Verification, quarantine, repair,
-    verify,
+    CROSSBAR_EVENTS_OID, EventKey, Finding, GetRetained, Repair, Retain, Severity, TextKey,
+    Verification, quarantine, repair, verify,
 };
 use realmstore_core::{
     Backend, Event, HistoryQuery, Order, Publication, PublicationId, ReadTxn, RealmStore, Scan,
@@ -28,6 +28,10 @@ const META: &str = "realmstore.meta";
 const SESSIONS: &str = "cfxdb.realmstore._session.Sessions";
 const BY_ID: &str = "cfxdb.realmstore._session.IndexSessionsBySessionId";
 const BY_AUTHID: &str = "realmstore.sessions_by_authid";
+const BY_LEAVING: &str = "realmstore.sessions_by_leaving";
+const SUBSCRIPTIONS: &str = "realmstore.subscriptions";
+const BY_URI: &str = "realmstore.subscriptions_by_uri";
+const RETAINED: &str = "realmstore.retained";
 const PUBLICATIONS: &str = "cfxdb.realmstore._publication.Publications";
 const EVENTS: &str = "realmstore.events";
 const HISTORY: &str = "realmstore.history";
@@ -149,8 +153,47 @@ fn event_key(subscription: u64, time: u64, publication: u64, receiver: u64) -> V
     )))
 }
 
-/// A sound store of our own: three sessions, four publications, each with
-/// three events under subscription 7 and one under 8.
+fn id(number: u64) -> SubscriptionId {
+    SubscriptionId::from_stored(number)
+}
+
+fn subscription(number: u64) -> Subscription {
+    Subscription {
+        subscription: id(number),
+        realm: Some("realm1".to_owned()),
+        uri: Some(format!("com.example.{number}")),
+        match_policy: Some(MatchPolicy::Prefix),
+        created_at: Some(Timestamp::from_nanos(1)),
+        max_count: Some(100),
+        ..Subscription::default()
+    }
+}
+
+fn alias(number: u64, of: u64) -> Subscription {
+    Subscription {
+        subscription: id(number),
+        alias_of: Some(id(of)),
+        ..Subscription::default()
+    }
+}
+
+fn retained(publication: u64) -> Retained {
+    Retained {
+        topic: "com.example.topic".to_owned(),
+        publication: PublicationId::from_stored(publication),
+        retained_at: Timestamp::from_nanos(publication),
+        expires_at: Some(Timestamp::from_nanos(9000)),
+    }
+}
+
+fn retained_key(topic: &str, number: u64) -> Vec<u8> {
+    bytes((TextKey::new(topic), number))
+}
+
+/// A sound store of our own: three sessions, of which one has left; four
+/// publications, each with three events under subscription 7 and one under 8,
+/// the last of them retained; two subscriptions, of which the second has no
+/// events, and two aliases of the first; and when a node was last alive.
 fn store() -> MemoryBackend {
     let store = RealmStore::attach(MemoryBackend::new()).unwrap();
     let mut txn = store.begin_write().unwrap();
@@ -165,6 +208,21 @@ fn store() -> MemoryBackend {
             .store_events(&mut txn, [&event(8, id * 10, id, 1)])
             .unwrap();
     }
+    let left_at = Timestamp::from_nanos(5000);
+    store
+        .session_left(&mut txn, SessionId::from_stored(3), left_at)
+        .unwrap();
+    for record in [subscription(7), subscription(9), alias(70, 7), alias(71, 7)] {
+        store
+            .subscriptions()
+            .put(&mut txn, &record.subscription, &record)
+            .unwrap();
+    }
+    let retain = Retain {
+        expires_at: retained(4).expires_at,
+    };
+    store.retain(&mut txn, &publication(4), retain).unwrap();
+    store.note_alive(&mut txn, oid(500), left_at).unwrap();
     txn.commit().unwrap();
     drop(store.begin_read().unwrap());
     let copy = MemoryBackend::new();
@@ -243,7 +301,7 @@ type WrongRow = (
 
 /// Whether a row follows from others, and changes with them.
 fn is_derived(db: &MemoryBackend, key: &[u8]) -> bool {
-    [BY_ID, BY_AUTHID, HISTORY, POSITIONS]
+    [BY_ID, BY_AUTHID, BY_LEAVING, BY_URI, HISTORY, POSITIONS]
         .iter()
         .any(|table| key[..2] == slot(db, table).to_be_bytes())
 }
@@ -299,7 +357,7 @@ fn a_session_that_is_none_is_moved_aside_with_the_rows_that_led_to_it() {
         .iter()
         .map(|row| row.table.unwrap())
         .collect();
-    assert_eq!(tables.len(), 3, "{tables:?}");
+    assert_eq!(tables.len(), 4, "{tables:?}");
 }
 
 #[test]
@@ -580,15 +638,39 @@ fn rows_that_are_missing_are_named_and_made() {
             ),
         ),
         (
+            BY_LEAVING,
+            "sessions_by_leaving",
+            bytes((Timestamp::MAX, at(1002), oid(2))),
+            format!(
+                "open since 1970-01-01T00:00:00.000001002Z session {}",
+                oid(2)
+            ),
+        ),
+        (
+            BY_LEAVING,
+            "sessions_by_leaving",
+            bytes((at(5000), at(1003), oid(3))),
+            format!(
+                "1970-01-01T00:00:00.000005000Z since 1970-01-01T00:00:00.000001003Z session {}",
+                oid(3)
+            ),
+        ),
+        (
+            BY_URI,
+            "subscriptions_by_uri",
+            bytes((TextKey::new("com.example.7"), seven)),
+            "\"com.example.7\" subscription 7".to_owned(),
+        ),
+        (
             HISTORY,
             "history",
-            bytes((seven, at(21), two)),
+            bytes((seven, at(21), 0u32, two)),
             "7 at 1970-01-01T00:00:00.000000021Z publication 2".to_owned(),
         ),
         (
             POSITIONS,
             "history_positions",
-            bytes((seven, two)),
+            bytes((two, seven)),
             "7 publication 2".to_owned(),
         ),
     ] {
@@ -688,9 +770,76 @@ fn rows_that_lead_nowhere_or_elsewhere_or_are_none_are_named_and_moved_aside() {
             "0x780009".to_owned(),
         ),
         (
+            BY_LEAVING,
+            "sessions_by_leaving",
+            bytes((at(6000), at(1003), oid(3))),
+            vec![],
+            Warning,
+            format!(
+                "1970-01-01T00:00:00.000006000Z since 1970-01-01T00:00:00.000001003Z session {}",
+                oid(3)
+            ),
+        ),
+        (
+            BY_LEAVING,
+            "sessions_by_leaving",
+            bytes((Timestamp::MAX, at(1002), oid(99))),
+            vec![],
+            Warning,
+            format!("open since {time} session {}", oid(99)),
+        ),
+        (
+            BY_LEAVING,
+            "sessions_by_leaving",
+            bytes((Timestamp::MAX, at(1002))),
+            vec![],
+            Error,
+            "0xffffffffffffffff00000000000003ea".to_owned(),
+        ),
+        (
+            BY_URI,
+            "subscriptions_by_uri",
+            bytes((TextKey::new("com.example.8"), seven)),
+            vec![],
+            Warning,
+            "\"com.example.8\" subscription 7".to_owned(),
+        ),
+        (
+            BY_URI,
+            "subscriptions_by_uri",
+            bytes((TextKey::new("com.example.7"), self::id(70))),
+            vec![],
+            Warning,
+            "\"com.example.7\" subscription 70".to_owned(),
+        ),
+        (
+            BY_URI,
+            "subscriptions_by_uri",
+            bytes((TextKey::new("com.example.7"), self::id(99))),
+            vec![],
+            Warning,
+            "\"com.example.7\" subscription 99".to_owned(),
+        ),
+        (
+            BY_URI,
+            "subscriptions_by_uri",
+            vec![b'c', 0, 0],
+            vec![],
+            Error,
+            "0x630000".to_owned(),
+        ),
+        (
             HISTORY,
             "history",
-            bytes((seven, at(9), id)),
+            bytes((seven, at(21), 1u32, id)),
+            vec![],
+            Error,
+            "7 at 1970-01-01T00:00:00.000000021Z publication 2".to_owned(),
+        ),
+        (
+            HISTORY,
+            "history",
+            bytes((seven, at(9), 0u32, id)),
             vec![],
             Error,
             "7 at 1970-01-01T00:00:00.000000009Z publication 2".to_owned(),
@@ -698,7 +847,7 @@ fn rows_that_lead_nowhere_or_elsewhere_or_are_none_are_named_and_moved_aside() {
         (
             HISTORY,
             "history",
-            bytes((seven, at(22), id)),
+            bytes((seven, at(22), 0u32, id)),
             vec![],
             Error,
             "7 at 1970-01-01T00:00:00.000000022Z publication 2".to_owned(),
@@ -706,7 +855,7 @@ fn rows_that_lead_nowhere_or_elsewhere_or_are_none_are_named_and_moved_aside() {
         (
             HISTORY,
             "history",
-            bytes((seven, at(21), id)),
+            bytes((seven, at(21), 0u32, id)),
             vec![1],
             Error,
             "7 at 1970-01-01T00:00:00.000000021Z publication 2".to_owned(),
@@ -722,63 +871,63 @@ fn rows_that_lead_nowhere_or_elsewhere_or_are_none_are_named_and_moved_aside() {
         (
             POSITIONS,
             "history_positions",
-            bytes((seven, PublicationId::from_stored(9))),
-            bytes((at(21), 1u64)),
+            bytes((PublicationId::from_stored(9), seven)),
+            bytes((at(21), 0u32, 1u64)),
             Error,
             "7 publication 9".to_owned(),
         ),
         (
             POSITIONS,
             "history_positions",
-            bytes((SubscriptionId::from_stored(1), id)),
-            bytes((at(21), 1u64)),
+            bytes((id, SubscriptionId::from_stored(1))),
+            bytes((at(21), 0u32, 1u64)),
             Error,
             "1 publication 2".to_owned(),
         ),
         (
             POSITIONS,
             "history_positions",
-            bytes((seven, id)),
-            bytes((at(22), 3u64)),
+            bytes((id, seven)),
+            bytes((at(22), 0u32, 3u64)),
             Error,
             "7 publication 2".to_owned(),
         ),
         (
             POSITIONS,
             "history_positions",
-            bytes((seven, id)),
-            bytes((at(5), 3u64)),
+            bytes((id, seven)),
+            bytes((at(5), 0u32, 3u64)),
             Error,
             "7 publication 2".to_owned(),
         ),
         (
             POSITIONS,
             "history_positions",
-            bytes((seven, id)),
-            bytes((at(21), 2u64)),
+            bytes((id, seven)),
+            bytes((at(21), 0u32, 2u64)),
             Error,
             "7 publication 2".to_owned(),
         ),
         (
             POSITIONS,
             "history_positions",
-            bytes((seven, id)),
-            bytes((at(21), 4u64)),
+            bytes((id, seven)),
+            bytes((at(21), 0u32, 4u64)),
             Error,
             "7 publication 2".to_owned(),
         ),
         (
             POSITIONS,
             "history_positions",
-            bytes((seven, id)),
-            bytes((at(21), 1u64 << 63 | 3)),
+            bytes((id, seven)),
+            bytes((at(21), 0u32, 1u64 << 63 | 3)),
             Error,
             "7 publication 2".to_owned(),
         ),
         (
             POSITIONS,
             "history_positions",
-            bytes((seven, id)),
+            bytes((id, seven)),
             vec![1, 2, 3],
             Error,
             "7 publication 2".to_owned(),
@@ -831,6 +980,214 @@ fn rows_that_lead_nowhere_or_elsewhere_or_are_none_are_named_and_moved_aside() {
 }
 
 #[test]
+fn an_alias_leads_to_a_subscription_and_not_to_another_alias() {
+    let with_a_name = Subscription {
+        uri: Some("com.example.of.its.own".to_owned()),
+        realm: Some("realm1".to_owned()),
+        ..alias(70, 7)
+    };
+    for (record, expected) in [
+        // It is led to the end,
+        (alias(70, 71), Some(alias(70, 7))),
+        // says nothing else of itself,
+        (with_a_name, Some(alias(70, 7))),
+        // and leads to something that is there, but not to itself.
+        (alias(70, 99), None),
+        (alias(70, 70), None),
+        (alias(70, 0), None),
+    ] {
+        let db = store();
+        let place = key(&db, SUBSCRIPTIONS, &bytes(70u64));
+        let db = check_repair(
+            db,
+            &|rows| drop(rows.insert(place.clone(), record.to_bytes().unwrap())),
+            &[(Error, "subscriptions", "70")],
+        );
+        let left = rows(&db)
+            .get(&place)
+            .map(|left| Subscription::decode(left).unwrap());
+        assert_eq!(left, expected, "{record:?}");
+    }
+    // Two that lead to each other.
+    let db = store();
+    let place = |number: u64| key(&db, SUBSCRIPTIONS, &bytes(number));
+    let places = [place(70), place(71)];
+    let db = check_repair(
+        store(),
+        &|rows| {
+            rows.insert(places[0].clone(), alias(70, 71).to_bytes().unwrap());
+            rows.insert(places[1].clone(), alias(71, 70).to_bytes().unwrap());
+        },
+        &[
+            (Error, "subscriptions", "70"),
+            (Error, "subscriptions", "71"),
+        ],
+    );
+    assert!(places.iter().all(|place| !rows(&db).contains_key(place)));
+}
+
+#[test]
+fn an_alias_stays_as_long_as_the_subscription_has_a_record_or_events() {
+    // Subscription 7 has events, by which its aliases still find them.
+    let db = store();
+    let place = |number: u64| key(&db, SUBSCRIPTIONS, &bytes(number));
+    let (seven, nine, seventy) = (place(7), place(9), place(70));
+    let db = check_repair(
+        store(),
+        &|rows| drop(rows.insert(seven.clone(), b"no record".to_vec())),
+        &[(Error, "subscriptions", "7")],
+    );
+    assert!(rows(&db).contains_key(&seventy) && !rows(&db).contains_key(&seven));
+    // Subscription 9 has none; that its record is lost is known only once it is moved.
+    let db = check_repair(
+        store(),
+        &|rows| {
+            rows.insert(nine.clone(), b"no record".to_vec());
+            rows.insert(seventy.clone(), alias(70, 9).to_bytes().unwrap());
+        },
+        &[(Error, "subscriptions", "9")],
+    );
+    assert!(!rows(&db).contains_key(&seventy));
+}
+
+#[test]
+fn a_subscription_is_known_in_full_or_moved_aside() {
+    let db = store();
+    let place = key(&db, SUBSCRIPTIONS, &bytes(7u64));
+    let damaged = |what: &[u8], with: &[u8]| {
+        let mut record = subscription(7).to_bytes().unwrap();
+        let at = record.windows(what.len()).position(|part| part == what);
+        record[at.unwrap()..][..with.len()].copy_from_slice(with);
+        record
+    };
+    for broken in [
+        damaged(b"com.example.7", &[0xff]),
+        damaged(b"realm1", &[0xff]),
+        alias(7, 9).to_bytes().unwrap()[..20].to_vec(),
+        subscription(8).to_bytes().unwrap(),
+    ] {
+        let db = check_repair(
+            store(),
+            &|rows| drop(rows.insert(place.clone(), broken.clone())),
+            &[(Error, "subscriptions", "7")],
+        );
+        assert!(!rows(&db).contains_key(&place));
+    }
+    // Without its ID it has that of its key, and one that only its ID is known of is none the worse.
+    let nameless = Subscription {
+        subscription: SubscriptionId::default(),
+        ..subscription(7)
+    };
+    let db = check_repair(
+        store(),
+        &|rows| drop(rows.insert(place.clone(), nameless.to_bytes().unwrap())),
+        &[(Error, "subscriptions", "7")],
+    );
+    assert_eq!(
+        Subscription::decode(&rows(&db)[&place]).unwrap(),
+        subscription(7)
+    );
+    let limits = Subscription {
+        subscription: id(8),
+        max_count: Some(1),
+        ..Subscription::default()
+    };
+    let place = key(&db, SUBSCRIPTIONS, &bytes(8u64));
+    let mut with_limits = rows(&store());
+    with_limits.insert(place, limits.to_bytes().unwrap());
+    let db = MemoryBackend::new();
+    write(&db, &with_limits);
+    assert_eq!(verified(&db).1, []);
+}
+
+#[test]
+fn two_subscriptions_to_the_same_both_stay() {
+    let db = store();
+    let twin = Subscription {
+        subscription: id(12),
+        ..subscription(9)
+    };
+    let place = key(&db, SUBSCRIPTIONS, &bytes(12u64));
+    let row = key(&db, BY_URI, &bytes((TextKey::new("com.example.9"), id(12))));
+    let db = check_repair(
+        db,
+        &|rows| {
+            rows.insert(place.clone(), twin.to_bytes().unwrap());
+            rows.insert(row.clone(), vec![]);
+        },
+        &[(Warning, "subscriptions", "12")],
+    );
+    assert!(rows(&db).contains_key(&place));
+}
+
+#[test]
+fn what_is_retained_leads_to_a_publication_of_its_topic() {
+    let named = "\"com.example.topic\" number 0";
+    let sound = retained_key("com.example.topic", 0);
+    let elsewhere = retained_key("com.example", 0);
+    let other_topic = Retained {
+        topic: "com.example".to_owned(),
+        ..retained(4)
+    };
+    let mut without_end = retained(4).to_bytes().unwrap();
+    let at = without_end
+        .windows(17)
+        .position(|part| part == b"com.example.topic");
+    without_end[at.unwrap()] = 0xff;
+    for (row, value, text) in [
+        (&sound, b"no record".to_vec(), named),
+        (&sound, retained(99).to_bytes().unwrap(), named),
+        (&sound, retained(0).to_bytes().unwrap(), named),
+        (&sound, other_topic.to_bytes().unwrap(), named),
+        (&sound, without_end, named),
+        (
+            &elsewhere,
+            other_topic.to_bytes().unwrap(),
+            "\"com.example\" number 0",
+        ),
+        (
+            &elsewhere,
+            retained(4).to_bytes().unwrap(),
+            "\"com.example\" number 0",
+        ),
+        (
+            &bytes(7u64),
+            retained(4).to_bytes().unwrap(),
+            "0x0000000000000007",
+        ),
+    ] {
+        let db = store();
+        let place = key(&db, RETAINED, row);
+        let db = check_repair(
+            db,
+            &|rows| drop(rows.insert(place.clone(), value.clone())),
+            &[(Error, "retained", text)],
+        );
+        assert!(!rows(&db).contains_key(&place), "{text}");
+    }
+    // A publication that is lost is retained no longer.
+    let db = store();
+    let mut damaged = rows(&db);
+    damaged.remove(&key(&db, PUBLICATIONS, &bytes(4u64)));
+    let place = key(&db, RETAINED, &sound);
+    let db = MemoryBackend::new();
+    write(&db, &damaged);
+    assert!(
+        verified(&db)
+            .1
+            .iter()
+            .any(|finding| (finding.severity, finding.table, &*finding.key)
+                == (Error, "retained", named))
+    );
+    assert!(repaired(&db).complete && verified(&db).0.is_sound());
+    assert!(!rows(&db).contains_key(&place));
+    let kept = quarantined(&db);
+    assert!(kept.iter().any(
+        |row| row.key.as_ref() == Some(&place) && row.value.as_ref() == Some(&damaged[&place])
+    ));
+}
+
+#[test]
 fn two_sessions_with_one_identity_both_stay() {
     let db = store();
     let twin = Session {
@@ -839,9 +1196,14 @@ fn two_sessions_with_one_identity_both_stay() {
         ..session(2)
     };
     let place = key(&db, SESSIONS, twin.oid.as_bytes());
+    let leaving = bytes((Timestamp::MAX, Timestamp::from_nanos(1002), twin.oid));
+    let leaving = key(&db, BY_LEAVING, &leaving);
     let db = check_repair(
         db,
-        &|rows| drop(rows.insert(place.clone(), twin.to_bytes().unwrap())),
+        &|rows| {
+            rows.insert(place.clone(), twin.to_bytes().unwrap());
+            rows.insert(leaving.clone(), vec![]);
+        },
         &[(Warning, "sessions", &oid(50).to_string())],
     );
     assert!(rows(&db).contains_key(&place));
@@ -889,8 +1251,12 @@ fn an_entry_of_the_directory_is_restored_where_the_rows_leave_no_doubt() {
         SESSIONS,
         BY_ID,
         BY_AUTHID,
+        BY_LEAVING,
         PUBLICATIONS,
         EVENTS,
+        SUBSCRIPTIONS,
+        BY_URI,
+        RETAINED,
         HISTORY,
         POSITIONS,
         META,
@@ -931,6 +1297,31 @@ fn an_entry_of_the_directory_is_restored_where_the_rows_leave_no_doubt() {
 }
 
 #[test]
+fn a_table_of_subscriptions_is_taken_for_no_other() {
+    for policy in [MatchPolicy::Exact, MatchPolicy::Prefix] {
+        let store = RealmStore::attach(MemoryBackend::new()).unwrap();
+        let mut txn = store.begin_write().unwrap();
+        for uri in ["com.example.a", "com.example.b"] {
+            store
+                .subscription_id(&mut txn, "realm1", uri, policy, Timestamp::from_nanos(1))
+                .unwrap();
+        }
+        txn.commit().unwrap();
+        let sound = rows(store.db());
+        let mut damaged = sound.clone();
+        let entry = slot(store.db(), SUBSCRIPTIONS).to_be_bytes();
+        damaged.remove(&[&[0, 0][..], &entry].concat());
+        let db = MemoryBackend::new();
+        write(&db, &damaged);
+        assert!(repaired(&db).complete);
+        assert_eq!(verified(&db).1, [], "{policy}");
+        for (key, value) in sound.iter().filter(|(key, _)| key[..2] != [0, 0]) {
+            assert_eq!(rows(&db).get(key), Some(value), "{policy}");
+        }
+    }
+}
+
+#[test]
 fn an_entry_that_nothing_tells_of_is_an_error_and_nothing_is_changed() {
     let store = RealmStore::attach(MemoryBackend::new()).unwrap();
     let mut damaged = rows(store.db());
@@ -958,6 +1349,13 @@ fn our_own_facts_are_looked_at() {
     for (row, value, severity, text) in [
         ([&meta[..], &[0]].concat(), vec![1, 2], Warning, "stamp"),
         ([&meta[..], &[9, 9]].concat(), vec![1, 2], Error, "0x0909"),
+        ([&meta[..], &[2, 9]].concat(), vec![0; 8], Error, "0x0209"),
+        (
+            [&meta[..], &[2], oid(500).as_bytes()].concat(),
+            vec![1, 2],
+            Error,
+            &format!("last alive: node {}", oid(500)),
+        ),
         (version(EVENTS), vec![1], Error, "version of events"),
         (version(META), vec![], Error, "version of meta"),
     ] {
@@ -1099,8 +1497,8 @@ fn a_verification_can_be_stopped() {
 fn all_positions_of_a_store_are_made_anew() {
     let db = store();
     let sound = rows(&db);
-    let derived =
-        [HISTORY, POSITIONS, BY_ID, BY_AUTHID].map(|table| slot(&db, table).to_be_bytes());
+    let derived = [HISTORY, POSITIONS, BY_ID, BY_AUTHID, BY_LEAVING, BY_URI]
+        .map(|table| slot(&db, table).to_be_bytes());
     let db = MemoryBackend::new();
     let left: Rows = sound
         .iter()
@@ -1237,6 +1635,52 @@ fn reads_in_full(db: MemoryBackend) {
         .unwrap();
     while let Some(entry) = publications.next().unwrap() {
         assert_eq!(entry.to_owned().unwrap().publication, entry.key().unwrap());
+    }
+    let present = |session: &Session| {
+        let mut open = store.open_sessions(&txn).unwrap();
+        let is_open = open.any(|open| open.unwrap().to_owned().unwrap() == *session);
+        assert_eq!(
+            is_open,
+            session.left_at.is_none_or(|at| at == Timestamp::MAX)
+        );
+    };
+    let mut sessions = store.sessions().range(&txn, .., Order::Ascending).unwrap();
+    while let Some(entry) = sessions.next().unwrap() {
+        present(&entry.to_owned().unwrap());
+    }
+    let mut subscriptions = store
+        .subscriptions()
+        .range(&txn, .., Order::Ascending)
+        .unwrap();
+    while let Some(entry) = subscriptions.next().unwrap() {
+        let subscription = entry.to_owned().unwrap();
+        assert_eq!(subscription.subscription, entry.key().unwrap());
+        if let (None, Some(realm), Some(uri)) = (
+            subscription.alias_of,
+            &subscription.realm,
+            &subscription.uri,
+        ) {
+            let policy = subscription.match_policy.unwrap_or_default();
+            let found = store.find_subscription(&txn, realm, uri, policy).unwrap();
+            assert!(found.is_some(), "{subscription:?}");
+        }
+        let end = store
+            .resolve_subscription(&txn, subscription.subscription)
+            .unwrap();
+        assert_eq!(store.resolve_subscription(&txn, end).unwrap(), end);
+    }
+    let mut retained = store.retained().range(&txn, .., Order::Ascending).unwrap();
+    while let Some(entry) = retained.next().unwrap() {
+        let row = entry.to_owned().unwrap();
+        let query = GetRetained {
+            uri: row.topic.clone(),
+            ..GetRetained::default()
+        };
+        let is_kept = row.expires_at.is_none_or(|at| at > Timestamp::default());
+        assert_eq!(
+            store.get_retained(&txn, &query).unwrap().len(),
+            usize::from(is_kept)
+        );
     }
     for subscription in store.subscriptions_with_history(&txn).unwrap() {
         let query = HistoryQuery::default();

@@ -83,8 +83,8 @@ pub struct Repair {
 ///
 /// Nothing is deleted: whatever cannot stay where it is goes to the
 /// [quarantine](Quarantine), byte for byte, with the reason. What is sound is
-/// not touched. What verification calls a remark stays, but for what the index
-/// by authid lacks.
+/// not touched. What verification calls a remark stays, but for what our indexes
+/// of sessions lack.
 ///
 /// * A record that cannot be read at all, or that stands under a key that is
 ///   none or that is another than its own, is moved aside.
@@ -97,6 +97,12 @@ pub struct Repair {
 ///   its place has an empty `eligible` and so admits nobody.
 /// * Of an event of ours the key says all but how it was delivered: one whose
 ///   record cannot be read is made anew from its key.
+/// * A subscription must be known in full, or it would be another one: it is
+///   moved aside where its realm, URI or match policy cannot be read. Its events
+///   stay, and its aliases too as long as there are any. An alias of an alias
+///   leads to the end of them from then on; one that leads to nothing is moved aside.
+/// * What is retained is moved aside where its publication is not there, or is
+///   of another topic, or where it cannot be read until when it is retained.
 /// * A damaged record with fields of a later version is not rewritten, since
 ///   they would be lost. It is moved aside whole.
 /// * Events whose publication is not there stay: they are all that tells of
@@ -112,8 +118,8 @@ pub struct Repair {
 /// Works in commits of some thousand rows, in bounded memory. What was
 /// committed is told to `on_repaired`, which may stop it after that commit;
 /// whatever stops it, nothing is lost, and the next call goes on. Until it is
-/// complete answers are made without the index by authid. At its end that
-/// index is complete: the store is then [adopted](crate::RealmStore::is_adopted),
+/// complete answers are made without our indexes of sessions. At its end these
+/// are complete: the store is then [adopted](crate::RealmStore::is_adopted),
 /// unless it is without tables of ours, there are events in Crossbar.io's own
 /// table, or somebody else wrote meanwhile.
 ///
@@ -202,14 +208,19 @@ impl<'b, B: Backend, F: FnMut(&Repaired) -> ControlFlow<()>> Repairer<'b, B, F> 
         let txn = self.db.begin_read()?;
         self.known_losses = known_losses(&txn, &Tables::find(&txn)?)?;
         drop(txn);
-        // Records, then the rows that lead to them, then the rows that are missing.
+        // Records, then the rows that lead to them, then the rows that are
+        // missing, and aliases of what is not there any more.
         for kind in [
             Kind::Publications,
             Kind::Sessions,
             Kind::CrossbarEvents,
             Kind::Events,
+            Kind::Retained,
+            Kind::Subscriptions,
             Kind::SessionsBySessionId,
             Kind::SessionsByAuthid,
+            Kind::SessionsByLeaving,
+            Kind::SubscriptionsByUri,
             Kind::Positions,
         ] {
             if self.pass(kind)?.is_break() {
@@ -220,7 +231,12 @@ impl<'b, B: Backend, F: FnMut(&Repaired) -> ControlFlow<()>> Repairer<'b, B, F> 
             return Ok(ControlFlow::Break(()));
         }
         self.others_wrote = false;
-        for kind in [Kind::History, Kind::Positions, Kind::Sessions] {
+        for kind in [
+            Kind::History,
+            Kind::Positions,
+            Kind::Sessions,
+            Kind::Subscriptions,
+        ] {
             if self.pass(kind)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -313,6 +329,10 @@ impl<'b, B: Backend, F: FnMut(&Repaired) -> ControlFlow<()>> Repairer<'b, B, F> 
             (is_ours, Kind::Sessions),
             (is_ours, Kind::Publications),
             (is_ours, Kind::SessionsByAuthid),
+            (is_ours, Kind::SessionsByLeaving),
+            (is_ours, Kind::Subscriptions),
+            (is_ours, Kind::SubscriptionsByUri),
+            (is_ours, Kind::Retained),
             (is_ours, Kind::Events),
             (is_ours, Kind::Positions),
             (is_ours, Kind::History),
@@ -464,8 +484,8 @@ impl<'b, B: Backend, F: FnMut(&Repaired) -> ControlFlow<()>> Repairer<'b, B, F> 
         }
         let repaired = put_in_quarantine(&mut txn, tables, &moved)?;
         if tables.slot(Kind::Meta).is_some() {
-            // The index by authid is relied on again when all is done, or when the
-            // next one to write has caught up.
+            // Our indexes of sessions are relied on again when all is done, or
+            // when the next one to write has caught up.
             txn.take_stamp_back();
         }
         txn.commit()?;
@@ -509,7 +529,7 @@ impl<'b, B: Backend, F: FnMut(&Repaired) -> ControlFlow<()>> Repairer<'b, B, F> 
     /// Sets the stamp, where our indexes are complete and have all there is.
     fn finish(&mut self) -> Result<()> {
         let (mut txn, tables) = self.begin()?;
-        let has_tables = [Kind::Meta, Kind::SessionsByAuthid]
+        let has_tables = [Kind::Meta, Kind::SessionsByAuthid, Kind::SessionsByLeaving]
             .into_iter()
             .all(|kind| tables.slot(kind).is_some());
         let foreign = tables.slot(Kind::CrossbarEvents);

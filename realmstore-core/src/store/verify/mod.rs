@@ -3,9 +3,10 @@
 pub(super) mod history;
 mod records;
 pub(super) mod rows;
+mod subscriptions;
 pub(super) mod tables;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::ops::{Bound, ControlFlow};
 
@@ -56,9 +57,11 @@ pub struct Finding {
     pub severity: Severity,
     /// Where it is. Of [`verify`] these are the tables `directory`, `meta`,
     /// `quarantine`, `sessions`, `publications`, `events`, `crossbar_events`
-    /// (Crossbar.io's own table of them), the indexes `sessions_by_session_id`
-    /// and `sessions_by_authid`, and `history` and `history_positions`. Other
-    /// checks have names of their own, such as that of a file's pages.
+    /// (Crossbar.io's own table of them), `subscriptions`, `retained`, the
+    /// indexes `sessions_by_session_id`, `sessions_by_authid`,
+    /// `sessions_by_leaving` and `subscriptions_by_uri`, and `history` and
+    /// `history_positions`. Other checks have names of their own, such as that
+    /// of a file's pages.
     pub table: &'static str,
     /// The key of the row as people write it, in hexadecimal when it is no key
     /// of that table; empty when it is about the table as a whole.
@@ -102,15 +105,20 @@ impl Verification {
 /// * Every row of an index, both ways: that it leads to the record it says,
 ///   and that every record is led to.
 ///   The index by session ID must always be right: Crossbar.io writes it, and
-///   trusts it. The one by authid is ours: in a store that is not
-///   [adopted](crate::RealmStore::is_adopted) what it lacks, and what is too much
-///   in it, is a remark, since [`adopt`](crate::RealmStore::adopt) makes it
-///   anew; in an adopted one what it lacks is an error, and what is too much a
-///   warning, since every answer leaves it out.
+///   trusts it. Those by authid and by the time of leaving are ours: in a store
+///   that is not [adopted](crate::RealmStore::is_adopted) what they lack, and
+///   what is too much in them, is a remark, since
+///   [`adopt`](crate::RealmStore::adopt) makes them anew; in an adopted one what
+///   they lack is an error, and what is too much a warning, since every answer
+///   leaves it out. So it always is with the index of subscriptions, which
+///   nobody but us writes.
 /// * The history of our events, which is counted anew. Nobody but us writes
 ///   those events, so it must always be right.
 /// * Events whose publication is not there: an error, until the
 ///   [quarantine](super::Quarantine) knows of it.
+/// * What is retained: its publication must be there, and be of its topic.
+/// * Aliases of subscriptions: each must lead to one that is no alias itself,
+///   and that is there. One that has no record any more, but has events, is.
 /// * Our own facts about the store, and the quarantine.
 ///
 /// A file as Crossbar.io leaves it has remarks only. It takes memory for the
@@ -135,7 +143,7 @@ pub fn verify<B: Backend>(
         check: Check::new(&txn, &tables, &known_losses, is_adopted(&txn, &tables)?),
         found: Verification::default(),
         on_finding,
-        unindexed: 0,
+        unindexed: BTreeMap::new(),
     };
     let ended = verifier.run()?;
     verifier.found.complete = ended.is_continue();
@@ -207,8 +215,8 @@ struct Verifier<'t, X, F> {
     check: Check<'t, X>,
     found: Verification,
     on_finding: F,
-    /// Sessions that are not in the index by authid, and need not be.
-    unindexed: u64,
+    /// Rows that our indexes of sessions lack, and need not have.
+    unindexed: BTreeMap<&'static str, (Kind, u64)>,
 }
 
 impl<X: ReadTxn, F: FnMut(Finding) -> ControlFlow<()>> Verifier<'_, X, F> {
@@ -222,12 +230,13 @@ impl<X: ReadTxn, F: FnMut(Finding) -> ControlFlow<()>> Verifier<'_, X, F> {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        if self.unindexed > 0 {
+        for (kind, sessions) in std::mem::take(&mut self.unindexed).into_values() {
             let problem = format!(
-                "{} sessions are not in this index, which `adopt` completes; answers are made without it",
-                self.unindexed
+                "{sessions} sessions are not in this index, which `adopt` completes; answers are made without it"
             );
-            return Ok(self.report(Severity::Remark, Kind::SessionsByAuthid, "", problem));
+            if self.report(Severity::Remark, kind, "", problem).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -291,7 +300,10 @@ impl<X: ReadTxn, F: FnMut(Finding) -> ControlFlow<()>> Verifier<'_, X, F> {
         }
         for row in verdict.missing {
             if row.severity == Severity::Remark {
-                self.unindexed += 1;
+                self.unindexed
+                    .entry(row.kind.label())
+                    .or_insert((row.kind, 0))
+                    .1 += 1;
                 continue;
             }
             let problem = format!(

@@ -4,11 +4,11 @@ use flatbuffers::InvalidFlatbuffer;
 use uuid::Uuid;
 
 use super::super::CrossbarEventKey;
-use super::super::tables::EventKey;
+use super::super::tables::{EventKey, TextKey};
 use crate::generated::realmstore as generated;
 use crate::key::{Key, KeyBuf};
-use crate::record::{Problem, Quarantined, Record, RecordError};
-use crate::{Event, Publication, PublicationId, Result, Session};
+use crate::record::{Problem, Quarantined, Record, RecordError, Retained, Subscription};
+use crate::{Event, Publication, PublicationId, Result, Session, SubscriptionId};
 
 /// What a repair does with a row.
 #[derive(Debug, Default)]
@@ -243,6 +243,39 @@ impl Keyed for CrossbarEvent {
 
     fn mend(&mut self, damage: &[RecordError]) -> bool {
         !has_damage(damage, &["publication"])
+    }
+}
+
+impl Keyed for Subscription {
+    keyed!(Subscription);
+
+    fn identify(&mut self, key: &[u8]) -> Identity {
+        match SubscriptionId::from_bytes(key) {
+            Ok(id) => compare(&mut self.subscription, id, "subscription"),
+            Err(_) => Identity::NoKey,
+        }
+    }
+
+    /// What it stands for must be known in full: half of it would be another subscription.
+    fn mend(&mut self, damage: &[RecordError]) -> bool {
+        !has_damage(damage, &["alias_of", "realm", "uri", "match_policy"])
+    }
+}
+
+impl Keyed for Retained {
+    keyed!(Retained);
+
+    fn identify(&mut self, key: &[u8]) -> Identity {
+        match <(TextKey, u64)>::from_bytes(key) {
+            Ok((topic, _)) if topic == TextKey::new(&self.topic) => Identity::Same,
+            Ok(_) => Identity::Other("topic"),
+            Err(_) => Identity::NoKey,
+        }
+    }
+
+    /// What was to be retained for a time only must not be retained for ever.
+    fn mend(&mut self, damage: &[RecordError]) -> bool {
+        !has_damage(damage, &["topic", "publication", "expires_at"])
     }
 }
 

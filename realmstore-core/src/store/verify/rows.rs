@@ -4,15 +4,17 @@ use std::collections::HashSet;
 
 use super::super::history::{HistoryEntry, Position};
 use super::super::stamp;
-use super::super::tables::{Sessions, SessionsByAuthid, SessionsBySessionId};
+use super::super::tables::{
+    SessionsByAuthid, SessionsByLeaving, SessionsBySessionId, SubscriptionsByUri,
+};
 use super::Severity;
 use super::records::{CrossbarEvent, Cure, Judged, Keyed, bytes_of, judge};
-use super::tables::{Kind, Tables, version_of};
+use super::tables::{Kind, Tables, node_of, version_of};
 use crate::backend::{Order, ReadTxn};
 use crate::directory::DirectoryEntry;
 use crate::key::{Key, KeyBuf};
 use crate::record::{Event, Publication, Quarantined, Record, Session, SessionView};
-use crate::table::{Index, Slot, Space, Table};
+use crate::table::{Index, Slot, Space, Table, ViewOf};
 use crate::{PublicationId, Result, SubscriptionId, Timestamp};
 
 /// How many rows at either end of a slot are looked at to tell what it holds.
@@ -64,8 +66,8 @@ impl Verdict {
 
 /// Looks at rows, as a transaction sees them.
 pub(in super::super) struct Check<'t, X> {
-    txn: &'t X,
-    tables: &'t Tables,
+    pub(super) txn: &'t X,
+    pub(super) tables: &'t Tables,
     is_adopted: bool,
     /// Publications that the quarantine knows of.
     known_losses: &'t HashSet<PublicationId>,
@@ -110,8 +112,12 @@ impl<'t, X: ReadTxn> Check<'t, X> {
                 let (verdict, event) = verdict(judge::<Event>(key, value));
                 self.with_publication(verdict, event)
             }
+            Kind::Subscriptions => self.subscription(key, value),
+            Kind::Retained => self.retained(key, value),
             Kind::SessionsBySessionId => self.index_row::<SessionsBySessionId>(kind, key, value),
             Kind::SessionsByAuthid => self.index_row::<SessionsByAuthid>(kind, key, value),
+            Kind::SessionsByLeaving => self.index_row::<SessionsByLeaving>(kind, key, value),
+            Kind::SubscriptionsByUri => self.index_row::<SubscriptionsByUri>(kind, key, value),
             Kind::Positions => self.position(key, value),
             Kind::History => self.history(key, value),
         }
@@ -162,15 +168,23 @@ impl<'t, X: ReadTxn> Check<'t, X> {
                 Err(error) => Verdict::wrong(
                     Severity::Warning,
                     format!(
-                        "the stamp of the last commit cannot be read ({error}): answers are made without the index by authid"
+                        "the stamp of the last commit cannot be read ({error}): answers are made without our indexes of sessions"
                     ),
                     Cure::MoveAside,
                 ),
             });
         }
+        if node_of(key).is_some() {
+            return Ok(match Timestamp::from_bytes(value) {
+                Ok(_) => Verdict::default(),
+                Err(error) => Verdict::no_row(format!(
+                    "when the node was last alive cannot be read: {error}"
+                )),
+            });
+        }
         let Some(oid) = version_of(key) else {
             return Ok(Verdict::no_row(
-                "is neither the stamp nor the version of a table",
+                "is neither the stamp, nor the version of a table, nor when a node was last alive",
             ));
         };
         if value.len() == size_of::<u32>() {
@@ -219,6 +233,7 @@ impl<'t, X: ReadTxn> Check<'t, X> {
     ) -> Result<()> {
         let by_id = index_key::<SessionsBySessionId>(session, oid)?;
         let by_authid = index_key::<SessionsByAuthid>(session, oid)?;
+        let by_leaving = index_key::<SessionsByLeaving>(session, oid)?;
         if let Some(key) = by_id {
             let kind = Kind::SessionsBySessionId;
             match self
@@ -248,24 +263,35 @@ impl<'t, X: ReadTxn> Check<'t, X> {
                 Some(_) => {}
             }
         }
-        if let Some(key) = by_authid {
-            let kind = Kind::SessionsByAuthid;
-            let row = self
-                .tables
-                .space(kind)
-                .get(self.txn, |out| out.extend_from_slice(&key))?;
-            if row.is_none() {
-                verdict.missing.push(MissingRow {
-                    severity: if self.is_adopted {
-                        Severity::Error
-                    } else {
-                        Severity::Remark
-                    },
-                    kind,
-                    key,
-                    value: KeyBuf::new(),
-                });
-            }
+        let severity = if self.is_adopted {
+            Severity::Error
+        } else {
+            Severity::Remark
+        };
+        self.must_have(verdict, severity, Kind::SessionsByAuthid, by_authid)?;
+        self.must_have(verdict, severity, Kind::SessionsByLeaving, by_leaving)
+    }
+
+    /// Looks for a row without a value that should be there.
+    pub(super) fn must_have(
+        &self,
+        verdict: &mut Verdict,
+        severity: Severity,
+        kind: Kind,
+        key: Option<KeyBuf>,
+    ) -> Result<()> {
+        let Some(key) = key else { return Ok(()) };
+        let row = self
+            .tables
+            .space(kind)
+            .get(self.txn, |out| out.extend_from_slice(&key))?;
+        if row.is_none() {
+            verdict.missing.push(MissingRow {
+                severity,
+                kind,
+                key,
+                value: KeyBuf::new(),
+            });
         }
         Ok(())
     }
@@ -293,42 +319,43 @@ impl<'t, X: ReadTxn> Check<'t, X> {
         Ok(verdict)
     }
 
-    fn index_row<I: Index<Table = Sessions>>(
-        &self,
-        kind: Kind,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<Verdict> {
+    fn index_row<I: Index>(&self, kind: Kind, key: &[u8], value: &[u8]) -> Result<Verdict> {
         let primary = match primary_key::<I>(key, value) {
             Ok(primary) => primary,
             Err(problem) => return Ok(Verdict::no_row(problem)),
         };
         // Crossbar.io trusts its index, and a row may be all that is left of a
         // session. Whoever follows a row of ours compares it with the session,
-        // and only in an adopted store should it be right.
+        // and only in an adopted store should it be right. Nobody but us
+        // writes subscriptions.
         let severity = match kind {
             Kind::SessionsBySessionId => Severity::Error,
+            Kind::SubscriptionsByUri => Severity::Warning,
             _ if self.is_adopted => Severity::Warning,
             _ => Severity::Remark,
         };
-        let oid = Kind::Sessions.key_text(primary);
-        let sessions = self.tables.space(Kind::Sessions);
-        let Some(session) = sessions.get(self.txn, |out| out.extend_from_slice(primary))? else {
+        let (of, what) = match kind {
+            Kind::SubscriptionsByUri => (Kind::Subscriptions, "subscription"),
+            _ => (Kind::Sessions, "session"),
+        };
+        let named = of.key_text(primary);
+        let records = self.tables.space(of);
+        let Some(record) = records.get(self.txn, |out| out.extend_from_slice(primary))? else {
             return Ok(Verdict::wrong(
                 severity,
-                format!("leads to session {oid}, which is not there"),
+                format!("leads to {what} {named}, which is not there"),
                 Cure::MoveAside,
             ));
         };
-        let of_session =
-            Session::view(session.as_ref()).and_then(|session| index_key::<I>(&session, primary));
-        Ok(match of_session {
+        let of_record = <I::Table as Table>::Record::view(record.as_ref())
+            .and_then(|record| index_key::<I>(&record, primary));
+        Ok(match of_record {
             Ok(found) if found.as_deref() != Some(key) => Verdict::wrong(
                 severity,
-                format!("leads to session {oid}, which is another one"),
+                format!("leads to {what} {named}, which is another one"),
                 Cure::MoveAside,
             ),
-            // A session that cannot be read is named itself.
+            // A record that cannot be read is named itself.
             _ => Verdict::default(),
         })
     }
@@ -432,7 +459,7 @@ impl<'t, X: ReadTxn> Check<'t, X> {
     }
 }
 
-fn verdict<R: Keyed>(judged: Judged<R>) -> (Verdict, Option<R>) {
+pub(super) fn verdict<R: Keyed>(judged: Judged<R>) -> (Verdict, Option<R>) {
     let severe = |problem| (Severity::Error, problem);
     let verdict = Verdict {
         problems: judged.problems.into_iter().map(severe).collect(),
@@ -442,15 +469,15 @@ fn verdict<R: Keyed>(judged: Judged<R>) -> (Verdict, Option<R>) {
     (verdict, judged.stays)
 }
 
-/// The key of the row by which an index should lead to a session, without the slot.
-fn index_key<I: Index<Table = Sessions>>(
-    session: &SessionView<'_>,
-    oid: &[u8],
+/// The key of the row by which an index should lead to a record, without the slot.
+pub(super) fn index_key<I: Index>(
+    record: &ViewOf<'_, I::Table>,
+    primary: &[u8],
 ) -> Result<Option<KeyBuf>> {
-    Ok(I::key(session)?.map(|key| {
+    Ok(I::key(record)?.map(|key| {
         let mut row = bytes_of(&key);
         if !I::UNIQUE {
-            row.extend_from_slice(oid);
+            row.extend_from_slice(primary);
         }
         row
     }))
@@ -473,7 +500,7 @@ fn primary_key<'r, I: Index>(mut key: &'r [u8], value: &'r [u8]) -> Result<&'r [
     }
     match <I::Table as Table>::Key::from_bytes(primary) {
         Ok(_) => Ok(primary),
-        Err(_) => Err("leads to what is no key of a session".to_owned()),
+        Err(_) => Err("leads to what is no key of a record".to_owned()),
     }
 }
 

@@ -8,9 +8,10 @@ use super::super::foreign;
 use super::super::history::{self, HistoryEntry};
 use super::super::quarantine::Quarantine;
 use super::super::tables::{
-    EventKey, Events, Publications, Sessions, SessionsByAuthid, SessionsBySessionId, TextKey,
+    EventKey, Events, Publications, RetainedPublications, Sessions, SessionsByAuthid,
+    SessionsByLeaving, SessionsBySessionId, Subscriptions, SubscriptionsByUri, TextKey,
 };
-use super::super::{CROSSBAR_EVENTS_OID, CrossbarEventKey, stamp};
+use super::super::{CROSSBAR_EVENTS_OID, CrossbarEventKey, sessions, stamp};
 use crate::backend::ReadTxn;
 use crate::directory::{self, Directory, DirectoryEntry};
 use crate::key::Key;
@@ -31,14 +32,18 @@ pub(in super::super) enum Kind {
     Publications,
     CrossbarEvents,
     Events,
+    Subscriptions,
+    Retained,
     SessionsBySessionId,
     SessionsByAuthid,
+    SessionsByLeaving,
+    SubscriptionsByUri,
     Positions,
     History,
 }
 
 impl Kind {
-    pub(in super::super) const ALL: [Self; 11] = [
+    pub(in super::super) const ALL: [Self; 15] = [
         Self::Directory,
         Self::Meta,
         Self::Quarantine,
@@ -46,8 +51,12 @@ impl Kind {
         Self::Publications,
         Self::CrossbarEvents,
         Self::Events,
+        Self::Subscriptions,
+        Self::Retained,
         Self::SessionsBySessionId,
         Self::SessionsByAuthid,
+        Self::SessionsByLeaving,
+        Self::SubscriptionsByUri,
         Self::Positions,
         Self::History,
     ];
@@ -68,8 +77,12 @@ impl Kind {
             Self::Publications => "publications",
             Self::CrossbarEvents => "crossbar_events",
             Self::Events => "events",
+            Self::Subscriptions => "subscriptions",
+            Self::Retained => "retained",
             Self::SessionsBySessionId => "sessions_by_session_id",
             Self::SessionsByAuthid => "sessions_by_authid",
+            Self::SessionsByLeaving => "sessions_by_leaving",
+            Self::SubscriptionsByUri => "subscriptions_by_uri",
             Self::Positions => "history_positions",
             Self::History => "history",
         }
@@ -85,8 +98,12 @@ impl Kind {
             Self::Publications => Publications::OID,
             Self::CrossbarEvents => CROSSBAR_EVENTS_OID,
             Self::Events => Events::OID,
+            Self::Subscriptions => Subscriptions::OID,
+            Self::Retained => RetainedPublications::OID,
             Self::SessionsBySessionId => SessionsBySessionId::OID,
             Self::SessionsByAuthid => SessionsByAuthid::OID,
+            Self::SessionsByLeaving => SessionsByLeaving::OID,
+            Self::SubscriptionsByUri => SubscriptionsByUri::OID,
             Self::Positions => history::POSITIONS_OID,
             Self::History => history::HISTORY_OID,
         })
@@ -102,8 +119,12 @@ impl Kind {
             Self::Publications => Publications::NAME,
             Self::CrossbarEvents => foreign::NAME,
             Self::Events => Events::NAME,
+            Self::Subscriptions => Subscriptions::NAME,
+            Self::Retained => RetainedPublications::NAME,
             Self::SessionsBySessionId => SessionsBySessionId::NAME,
             Self::SessionsByAuthid => SessionsByAuthid::NAME,
+            Self::SessionsByLeaving => SessionsByLeaving::NAME,
+            Self::SubscriptionsByUri => SubscriptionsByUri::NAME,
             Self::Positions => history::POSITIONS_NAME,
             Self::History => history::HISTORY_NAME,
         }
@@ -115,7 +136,11 @@ impl Kind {
             Self::Meta => Some(directory::META_VERSION),
             Self::Quarantine => Quarantine::SCHEMA_VERSION,
             Self::SessionsByAuthid => SessionsByAuthid::SCHEMA_VERSION,
+            Self::SessionsByLeaving => SessionsByLeaving::SCHEMA_VERSION,
             Self::Events => Events::SCHEMA_VERSION,
+            Self::Subscriptions => Subscriptions::SCHEMA_VERSION,
+            Self::SubscriptionsByUri => SubscriptionsByUri::SCHEMA_VERSION,
+            Self::Retained => RetainedPublications::SCHEMA_VERSION,
             Self::Positions | Self::History => history::VERSION,
             _ => None,
         }
@@ -141,6 +166,16 @@ impl Kind {
                 .ok()
                 .map(|(session, joined_at)| format!("{session} at {joined_at}")),
             Self::SessionsByAuthid => authid_text(key),
+            Self::SessionsByLeaving => leaving_text(key),
+            Self::Subscriptions => SubscriptionId::from_bytes(key)
+                .ok()
+                .map(|id| id.to_string()),
+            Self::SubscriptionsByUri => <(TextKey, SubscriptionId)>::from_bytes(key)
+                .ok()
+                .map(|(uri, subscription)| format!("{uri} subscription {subscription}")),
+            Self::Retained => <(TextKey, u64)>::from_bytes(key)
+                .ok()
+                .map(|(topic, number)| format!("{topic} number {number}")),
             Self::Positions => <(PublicationId, SubscriptionId)>::from_bytes(key).ok().map(
                 |(publication, subscription)| format!("{subscription} publication {publication}"),
             ),
@@ -179,9 +214,21 @@ fn authid_text(key: &[u8]) -> Option<String> {
     Some(format!("{authid} at {joined_at} session {oid}"))
 }
 
+fn leaving_text(key: &[u8]) -> Option<String> {
+    let (left_at, joined_at, oid) = <(Timestamp, Timestamp, Uuid)>::from_bytes(key).ok()?;
+    Some(if left_at == SessionsByLeaving::OPEN {
+        format!("open since {joined_at} session {oid}")
+    } else {
+        format!("{left_at} since {joined_at} session {oid}")
+    })
+}
+
 fn meta_key_text(key: &[u8]) -> Option<String> {
     if key == stamp::KEY {
         return Some("stamp".to_owned());
+    }
+    if let Some(node) = node_of(key) {
+        return Some(format!("last alive: node {node}"));
     }
     let table = version_of(key)?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.oid() == Some(table));
@@ -191,10 +238,17 @@ fn meta_key_text(key: &[u8]) -> Option<String> {
 
 /// The table whose version stands under a key of the meta table.
 pub(super) fn version_of(key: &[u8]) -> Option<Uuid> {
-    match key.split_first() {
-        Some((&directory::VERSION_KEY, oid)) => <Uuid as Key>::from_bytes(oid).ok(),
-        _ => None,
-    }
+    oid_behind(directory::VERSION_KEY, key)
+}
+
+/// The node of which a key of the meta table says when it was last alive.
+pub(super) fn node_of(key: &[u8]) -> Option<Uuid> {
+    oid_behind(sessions::ALIVE_KEY, key)
+}
+
+fn oid_behind(first: u8, key: &[u8]) -> Option<Uuid> {
+    let oid = key.strip_prefix(&[first])?;
+    <Uuid as Key>::from_bytes(oid).ok()
 }
 
 /// Where the tables of a store lie, as far as its directory can be read.
