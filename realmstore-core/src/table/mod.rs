@@ -219,11 +219,12 @@ impl<T: Table> TableHandle<T> {
             return self.space.put(txn, encode, bytes);
         }
         let plan = self.companions.plan(key, Before::Nothing, Some(&new))?;
-        self.companions.check(txn, key, &plan)?;
-        if self.space.insert(txn, encode, bytes)? {
+        let may_be_new = self.companions.check(txn, key, &plan);
+        if may_be_new.is_ok() && self.space.insert(txn, encode, bytes)? {
             return self.companions.apply(txn, key, plan);
         }
         let Some(old) = self.space.get(txn, encode)? else {
+            may_be_new?;
             return Err(self.space.damaged("a key that is taken has no value"));
         };
         if old.as_ref() == bytes {
