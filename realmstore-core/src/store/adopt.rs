@@ -136,6 +136,7 @@ impl<B: Backend> RealmStore<B> {
         // Where somebody else has changed a session, its old row stays, and leads nowhere.
         self.idx_sessions_by_leaving()
             .add_missing(txn, self.sessions(), |_, _| is_complete = false)?;
+        self.forget_open_rows(txn)?;
         txn.set_stamp(if is_complete {
             Stamp::Current
         } else {

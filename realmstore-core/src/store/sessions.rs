@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::tables::{Sessions, SessionsByAuthid, SessionsByLeaving, SessionsBySessionId, TextKey};
 use super::{RealmStore, StoreWrite};
-use crate::backend::{Backend, Order, ReadTxn};
+use crate::backend::{Backend, Order, ReadTxn, WriteTxn};
 use crate::key::{Key, KeyBuf};
 use crate::record::Session;
-use crate::table::{Guard, Index, IndexScan, Table};
+use crate::table::{Guard, Index, IndexHandle, IndexScan, Table};
 use crate::{Error, ErrorKind, Result, SessionId, Timestamp};
 
 /// What the keys in the meta table begin with that say when a node was last alive.
@@ -237,6 +237,43 @@ impl<B: Backend> RealmStore<B> {
         }
         found.sort_unstable();
         Ok(found.into_iter().map(|(_, oid)| oid).collect())
+    }
+
+    /// Takes those rows off the index by leaving that say of a session that it
+    /// is open, where it is not: Crossbar.io, which does not know of the index,
+    /// notes in a session that it has left. Without this all that were open when
+    /// we last wrote would be passed by in every later answer.
+    pub(super) fn forget_open_rows(&self, txn: &mut StoreWrite<'_, B>) -> Result<()> {
+        let by_leaving = self.idx_sessions_by_leaving();
+        let Some(slot) = by_leaving.slot() else {
+            return Ok(());
+        };
+        let mut outlived = Vec::new();
+        let mut rows = by_leaving.prefix(txn, &(SessionsByLeaving::OPEN,), Order::Ascending)?;
+        loop {
+            let (row, oid) = match rows.next() {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                Err(error) if error.kind() == ErrorKind::Damaged => continue,
+                Err(error) => return Err(error),
+            };
+            let is_open = match self.sessions.get(txn, &oid)? {
+                Some(session) => is_led_to::<_, SessionsByLeaving>(&session, &row),
+                None => false,
+            };
+            if !is_open {
+                outlived.push(IndexHandle::<SessionsByLeaving>::row(
+                    slot,
+                    &row,
+                    oid.as_bytes(),
+                ));
+            }
+        }
+        drop(rows);
+        for row in outlived {
+            txn.delete(&row)?;
+        }
+        Ok(())
     }
 
     /// Takes note that a node was alive, for [`close_left_open`](Self::close_left_open).
