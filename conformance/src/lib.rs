@@ -34,14 +34,18 @@ pub mod backend;
 pub mod counting;
 pub mod crash;
 pub mod differential;
+pub mod sessions;
 pub mod slow;
 pub mod store;
 pub mod tables;
 
 use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use proptest::test_runner::{Config as ProptestConfig, TestRunner};
+use realmstore_core::directory::Directory;
+use realmstore_core::store::{Finding, verify};
 use realmstore_core::{Backend, RealmStore, Result, Scan};
 
 /// How the suites open a store of an engine.
@@ -107,6 +111,28 @@ impl<B: Backend> Fresh<B> {
             directory: self.directory,
         }
     }
+}
+
+/// What a verification finds.
+fn findings<B: Backend>(db: &B) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let found = verify(db, |finding| {
+        findings.push(finding);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert!(found.complete);
+    findings
+}
+
+/// The slot of the table with a name.
+fn slot_named<B: Backend>(db: &B, name: &str) -> u16 {
+    let directory = Directory::read(&db.begin_read().unwrap()).unwrap();
+    let mut entries = directory.entries().iter();
+    entries
+        .find(|entry| entry.name.as_deref() == Some(name))
+        .unwrap()
+        .slot
 }
 
 /// Runs a property as often as `cases` says, or `PROPTEST_CASES`. The seed of
@@ -252,6 +278,21 @@ macro_rules! suites {
                     a_read_only_store_without_our_tables_reads_as_empty
                     a_table_is_not_taken_for_missing_when_its_entry_is_damaged
                     a_database_that_is_no_realm_store_is_refused_and_left_alone
+                ]
+            }
+            sessions {
+                [] [
+                    those_present_at_any_time_agree_with_a_model
+                    those_present_are_found_beside_a_damaged_record
+                    a_crash_closes_the_sessions_of_its_own_node_when_it_was_last_alive
+                    a_crash_closes_sessions_beside_damage
+                ]
+                [$($no_sharing)?] [
+                    those_present_agree_with_a_model_where_others_write_too
+                    what_left_beside_us_is_no_longer_passed_by
+                ]
+                [$($no_reopening)?] [
+                    those_present_agree_with_a_model_over_reopens
                 ]
             }
             crash {

@@ -9,8 +9,7 @@ use proptest::prelude::*;
 use realmstore_core::directory::Directory;
 use realmstore_core::record::Record;
 use realmstore_core::store::{
-    CROSSBAR_EVENTS_OID, EventKey, Events, Finding, Publications, Sessions, quarantine, repair,
-    verify,
+    CROSSBAR_EVENTS_OID, EventKey, Events, Publications, Sessions, quarantine, repair,
 };
 use realmstore_core::table::Table;
 use realmstore_core::{
@@ -20,7 +19,7 @@ use realmstore_core::{
 };
 
 use crate::counting::Counting;
-use crate::{Engine, Fresh, property};
+use crate::{Engine, Fresh, findings, property, slot_named};
 
 fn session_id(id: u64) -> SessionId {
     SessionId::from_stored(id)
@@ -1000,15 +999,6 @@ fn raw_key(slot: u16, key: &[u8]) -> Vec<u8> {
     [&slot.to_be_bytes()[..], key].concat()
 }
 
-fn slot_named<B: Backend>(db: &B, name: &str) -> u16 {
-    let directory = Directory::read(&db.begin_read().unwrap()).unwrap();
-    let mut entries = directory.entries().iter();
-    entries
-        .find(|entry| entry.name.as_deref() == Some(name))
-        .unwrap()
-        .slot
-}
-
 pub fn events_that_arrive_behind_an_adoption_are_in_every_answer<E: Engine>() {
     let fresh = Fresh::new::<E>();
     let mut all: Vec<Event> = (0..10_001u64)
@@ -1406,18 +1396,6 @@ pub fn an_adoption_forgets_no_damaged_session<E: Engine>() {
         (1, 1, 1)
     );
     assert_eq!(answers(), [false, true]);
-}
-
-/// What a verification finds.
-fn findings<B: Backend>(db: &B) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let found = verify(db, |finding| {
-        findings.push(finding);
-        ControlFlow::Continue(())
-    })
-    .unwrap();
-    assert!(found.complete);
-    findings
 }
 
 #[derive(Debug, Clone)]
