@@ -53,7 +53,7 @@ pub use record::{
 };
 pub use store::{
     Cursor, Delivery, Dispatch, GetEvents, GetRetained, HistoryEntry, HistoryPage, HistoryQuery,
-    HistoryRow, RealmStore, Retain, StoreWrite,
+    HistoryRow, Limits, RealmStore, Retain, Retention, StoreWrite,
 };
 pub use timestamp::Timestamp;
 pub use uuid::Uuid;

@@ -117,6 +117,86 @@ impl History {
         &self.history
     }
 
+    /// The table of events that it follows.
+    pub(super) fn events(&self) -> &Space {
+        &self.events
+    }
+
+    /// Where a publication stands, in each history that it stands in. What
+    /// cannot be read is `None`.
+    pub(super) fn positions_of<X: ReadTxn>(
+        &self,
+        txn: &X,
+        publication: PublicationId,
+    ) -> Result<Vec<(SubscriptionId, Option<Position>)>> {
+        let mut found = Vec::new();
+        let mut scan =
+            self.positions
+                .scan_prefix(txn, |out| publication.encode(out), Order::Ascending)?;
+        while let Some((key, value)) = scan.next()? {
+            if let Ok((_, subscription)) = <(PublicationId, SubscriptionId)>::from_bytes(key) {
+                found.push((subscription, Position::from_bytes(value).ok()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The position of an entry, and `None` where it is missing or cannot be read.
+    pub(super) fn readable_position<X: ReadTxn>(
+        &self,
+        txn: &X,
+        subscription: SubscriptionId,
+        publication: PublicationId,
+    ) -> Result<Option<Position>> {
+        match self.position(txn, subscription, publication) {
+            Err(error) if error.kind() == ErrorKind::Damaged => Ok(None),
+            position => position,
+        }
+    }
+
+    /// Whether the history has an entry.
+    pub(super) fn has<X: ReadTxn>(&self, txn: &X, entry: &HistoryEntry) -> Result<bool> {
+        Ok(self.history.get(txn, |out| entry.encode(out))?.is_some())
+    }
+
+    /// Sets how many events of a publication there are left.
+    pub(super) fn set_events<X: WriteTxn>(
+        &self,
+        txn: &mut X,
+        entry: &HistoryEntry,
+        events: u64,
+    ) -> Result<()> {
+        let key = EventKey {
+            subscription: entry.subscription,
+            timestamp: entry.timestamp,
+            publication: entry.publication,
+            receiver: Default::default(),
+        };
+        let position = Position {
+            first: entry.timestamp,
+            ordinal: entry.ordinal,
+            events,
+        };
+        self.set_position(txn, &key, position)
+    }
+
+    /// Takes an entry off the history.
+    pub(super) fn take_off<X: WriteTxn>(&self, txn: &mut X, entry: &HistoryEntry) -> Result<()> {
+        self.history.delete(txn, |out| entry.encode(out)).map(drop)
+    }
+
+    /// Removes the position of an entry.
+    pub(super) fn forget_position<X: WriteTxn>(
+        &self,
+        txn: &mut X,
+        entry: &HistoryEntry,
+    ) -> Result<()> {
+        let place = (entry.publication, entry.subscription);
+        self.positions
+            .delete(txn, |out| place.encode(out))
+            .map(drop)
+    }
+
     pub(super) fn position<X: ReadTxn>(
         &self,
         txn: &X,

@@ -2,6 +2,7 @@
 //! operators ask of it.
 
 mod adopt;
+mod changes;
 mod copy;
 mod foreign;
 mod get_events;
@@ -11,6 +12,7 @@ mod query;
 mod recording;
 mod repair;
 mod retained;
+mod retention;
 mod sessions;
 mod stamp;
 mod subscriptions;
@@ -23,6 +25,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 pub use self::adopt::Adoption;
+use self::changes::HistoryChanges;
 pub use self::copy::{Copied, copy, measure};
 use self::foreign::ForeignEvents;
 pub use self::foreign::{CROSSBAR_EVENTS_OID, CrossbarEventKey};
@@ -34,6 +37,7 @@ use self::query::{KeySpan, Merge};
 pub use self::recording::{Delivery, Dispatch, Retain};
 pub use self::repair::{Remedy, Repair, Repaired, TableRepair, repair};
 pub use self::retained::{GetRetained, MAX_RETAINED_PER_TOPIC};
+pub use self::retention::{Limits, Purge, Purged, Removed, Retention, Step};
 use self::stamp::Stamp;
 pub use self::tables::{
     EventKey, Events, Publications, RetainedPublications, Sessions, SessionsByAuthid,
@@ -69,6 +73,7 @@ pub struct RealmStore<B> {
     /// The last slot of a directory that had no table of Crossbar.io's events.
     last_slot: AtomicU16,
     meta: Space,
+    changes: HistoryChanges,
 }
 
 impl<B: Backend> RealmStore<B> {
@@ -112,8 +117,10 @@ impl<B: Backend> RealmStore<B> {
     }
 
     fn with(db: B, tables: Tables, foreign: ForeignEvents, directory: &Directory) -> Self {
+        let (history,) = tables.events.companions();
         Self {
             db,
+            changes: HistoryChanges::new(history.history().slot(), tables.subscriptions.slot()),
             sessions: tables.sessions,
             publications: tables.publications,
             events: tables.events,
@@ -210,7 +217,7 @@ impl<B: Backend> RealmStore<B> {
     fn begin_write_as_is(&self) -> Result<StoreWrite<'_, B>> {
         let txn = self.db.begin_write()?;
         let stamp = Stamp::read(&self.meta, &txn)?;
-        Ok(StoreWrite::new(txn, self.meta, stamp))
+        Ok(StoreWrite::new(txn, self.meta, stamp).telling(&self.changes))
     }
 
     /// Attaches a table of your own, in the same store and so in the same

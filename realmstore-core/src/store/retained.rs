@@ -7,11 +7,13 @@ use std::ops::Bound;
 
 use super::query::KeySpan;
 use super::recording::Retain;
+use super::retention::ROWS_OF_AN_ENTRY;
 use super::tables::TextKey;
 use super::{RealmStore, StoreWrite};
 use crate::backend::{Backend, Order, ReadTxn};
 use crate::key::{Key, KeyBuf};
 use crate::record::{MatchPolicy, Publication, PublicationView, Record, Requester, Retained};
+use crate::table::successor;
 use crate::{PublicationId, Result, SessionId, Timestamp};
 
 /// How many publications are retained for one topic at most: the last one that
@@ -202,6 +204,40 @@ impl<B: Backend> RealmStore<B> {
         Ok(0)
     }
 
+    /// Retained publications that have expired, from a key on: as many as may
+    /// be removed for a number of rows.
+    pub(super) fn expired_rows<X: ReadTxn>(
+        &self,
+        txn: &X,
+        from: &[u8],
+        now: Timestamp,
+        rows: u64,
+    ) -> Result<ExpiredRows> {
+        let mut found = ExpiredRows {
+            expired: Vec::new(),
+            next: KeyBuf::from_slice(from),
+            looked_at: 0,
+            is_last: false,
+        };
+        let mut scan = self.retained().space().scan_from(txn, from)?;
+        while found.looked_at + found.expired.len() as u64 * ROWS_OF_AN_ENTRY < rows {
+            let Some((key, value)) = scan.next()? else {
+                found.is_last = true;
+                break;
+            };
+            found.looked_at += 1;
+            found.next = successor(key);
+            let row = Retained::view(value);
+            let row = row.and_then(|row| Ok((row.expires_at()?, row.publication()?)));
+            if let (Ok(key), Ok((Some(expires_at), publication))) = (Key::from_bytes(key), row)
+                && expires_at <= now
+            {
+                found.expired.push((key, publication));
+            }
+        }
+        Ok(found)
+    }
+
     /// Whether a publication that is stored has the same lists as another one.
     /// One that cannot be read is for nobody, and in nobody's way.
     fn has_same_lists<X: ReadTxn>(
@@ -234,34 +270,71 @@ impl<B: Backend> RealmStore<B> {
     }
 
     /// Removes a publication that nothing refers to any more: no history, and
-    /// no topic that retains it. Says whether it did. Where Crossbar.io's events
-    /// may refer to it, that is in a store that is not
-    /// [adopted](Self::is_adopted), it stays.
+    /// no topic that retains it. Gives the number of bytes that were stored of
+    /// it, if it did. Where Crossbar.io's events may refer to it, that is in a
+    /// store that is not [adopted](Self::is_adopted), it stays.
     pub(super) fn release(
         &self,
         txn: &mut StoreWrite<'_, B>,
         publication: PublicationId,
-    ) -> Result<bool> {
+    ) -> Result<Option<u64>> {
         let (history,) = self.events().companions();
         if !txn.is_complete() || history.lists(txn, publication)? {
-            return Ok(false);
+            return Ok(None);
         }
+        let Some(bytes) = self.stored_bytes(txn, publication)? else {
+            return Ok(None);
+        };
+        if !self.retained_rows_of(txn, publication)?.is_empty() {
+            return Ok(None);
+        }
+        self.publications().delete(txn, &publication)?;
+        Ok(Some(bytes))
+    }
+
+    /// How many bytes are stored of a publication; `None` when it is not there.
+    pub(super) fn stored_bytes<X: ReadTxn>(
+        &self,
+        txn: &X,
+        publication: PublicationId,
+    ) -> Result<Option<u64>> {
+        let record = self.publications().get(txn, &publication)?;
+        Ok(record.map(|record| record.bytes().len() as u64))
+    }
+
+    /// The rows by which a publication is retained.
+    pub(super) fn retained_rows_of<X: ReadTxn>(
+        &self,
+        txn: &X,
+        publication: PublicationId,
+    ) -> Result<Vec<((TextKey, u64), Retained)>> {
         let topic = match self.publications().get(txn, &publication)? {
-            None => return Ok(false),
+            None => None,
             // What cannot be read cannot have been retained either.
             Some(record) => record
                 .view()
                 .and_then(|view| Ok(view.topic()?.to_owned()))
                 .ok(),
         };
-        if let Some(topic) = topic {
-            let rows = self.retained_for(txn, &topic)?;
-            if rows.iter().any(|(_, row)| row.publication == publication) {
-                return Ok(false);
-            }
-        }
-        self.publications().delete(txn, &publication)
+        let mut rows = match topic {
+            Some(topic) => self.retained_for(txn, &topic)?,
+            None => Vec::new(),
+        };
+        rows.retain(|(_, row)| row.publication == publication);
+        Ok(rows)
     }
+}
+
+/// Some rows of what is retained.
+pub(super) struct ExpiredRows {
+    /// Those that have expired, and their publications.
+    pub(super) expired: Vec<((TextKey, u64), PublicationId)>,
+    /// Where to go on.
+    pub(super) next: KeyBuf,
+    /// How many rows were looked at.
+    pub(super) looked_at: u64,
+    /// Whether there are no more.
+    pub(super) is_last: bool,
 }
 
 /// The beginning of a text, with anything behind it.

@@ -1,7 +1,10 @@
 //! The write transaction of a realm store.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::changes::{Changes, HistoryChanges};
 use super::history::HistoryEntry;
 use super::stamp::Stamp;
 use crate::backend::{Backend, KeyRange, Order, ReadTxn, WriteTxn};
@@ -17,6 +20,11 @@ pub struct StoreWrite<'b, B: Backend + 'b> {
     broken_off: bool,
     /// Where the histories end that this transaction has recorded to.
     ends: HashMap<SubscriptionId, (Timestamp, u32)>,
+    /// Where changes of histories are told, if anybody wants to know.
+    told_to: Option<&'b HistoryChanges>,
+    changes: Changes,
+    /// What is to become true with the commit.
+    committed: Vec<Arc<AtomicBool>>,
 }
 
 impl<'b, B: Backend> StoreWrite<'b, B> {
@@ -28,7 +36,28 @@ impl<'b, B: Backend> StoreWrite<'b, B> {
             changed: false,
             broken_off: false,
             ends: HashMap::new(),
+            told_to: None,
+            changes: Changes::default(),
+            committed: Vec::new(),
         }
+    }
+
+    /// Lets it tell what it changes in histories.
+    pub(super) fn telling(mut self, changes: &'b HistoryChanges) -> Self {
+        self.told_to = changes.is_anybody_listening().then_some(changes);
+        self
+    }
+
+    /// What this transaction has changed in histories since this was last asked.
+    pub(super) fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Becomes true when this transaction is committed.
+    pub(super) fn commit_flag(&mut self) -> Arc<AtomicBool> {
+        let flag = Arc::new(AtomicBool::new(false));
+        self.committed.push(Arc::clone(&flag));
+        flag
     }
 
     /// Takes note that an operation of several steps failed in between.
@@ -97,17 +126,29 @@ impl<'b, B: Backend> ReadTxn for StoreWrite<'b, B> {
 impl<B: Backend> WriteTxn for StoreWrite<'_, B> {
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.changed = true;
-        self.txn.put(key, value)
+        self.txn.put(key, value)?;
+        if let Some(changes) = self.told_to {
+            changes.note_put(&mut self.changes, key);
+        }
+        Ok(())
     }
 
     fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
         self.changed = true;
-        self.txn.insert(key, value)
+        let is_new = self.txn.insert(key, value)?;
+        if let Some(changes) = self.told_to.filter(|_| is_new) {
+            changes.note_put(&mut self.changes, key);
+        }
+        Ok(is_new)
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<bool> {
         self.changed = true;
-        self.txn.delete(key)
+        let was_there = self.txn.delete(key)?;
+        if let Some(changes) = self.told_to.filter(|_| was_there) {
+            changes.note_delete(&mut self.changes, key);
+        }
+        Ok(was_there)
     }
 
     /// # Errors
@@ -120,10 +161,16 @@ impl<B: Backend> WriteTxn for StoreWrite<'_, B> {
                 "an operation of this transaction failed half done; it can only be dropped",
             ));
         }
-        if !self.changed {
-            return Ok(());
+        if self.changed {
+            self.stamp.carry_over(&self.meta, &mut self.txn)?;
+            self.txn.commit()?;
         }
-        self.stamp.carry_over(&self.meta, &mut self.txn)?;
-        self.txn.commit()
+        if let Some(listener) = self.told_to {
+            listener.add(self.changes);
+        }
+        for flag in self.committed {
+            flag.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 }
