@@ -11,7 +11,7 @@ use shuttle::future::block_on;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 
-use self::queue::{Gather, Limits, Queue, Taken};
+use self::queue::{Gather, Limits, Queue, Taken, Ticket};
 
 #[allow(
     dead_code,
@@ -64,6 +64,9 @@ const LIMITS: Limits = Limits {
     bytes: 6,
 };
 
+/// The last one is more than the queue takes, but for one that is empty.
+const WEIGHTS: [usize; 4] = [1, 2, 3, 8];
+
 /// The producer, and which of its writes it is.
 type Name = (usize, usize);
 
@@ -87,42 +90,60 @@ enum Fate {
     Told(ErrorKind),
 }
 
-fn produce(queue: &Queue<Write>, producer: usize) -> Vec<(Name, Fate)> {
-    (0..WRITES_OF_EACH)
-        .map(|number| {
-            let mut random = thread_rng();
-            let name = (producer, number);
-            // 8 is more than the queue takes, but for one that is empty.
-            let weight = *[1, 2, 3, 8].get(random.gen_range(0..4)).unwrap();
-            let may_wait = random.gen_bool(0.8);
-            let gives_up = random.gen_bool(0.3);
-            let (caller, answer) = oneshot::channel();
-            let ticket = match queue.push(Write { name, caller }, weight, may_wait) {
-                Ok(ticket) => ticket,
-                Err(error) => {
-                    assert!(may_wait <= (error.kind() == ErrorKind::Closed));
-                    return (name, Fate::Refused(error.kind()));
-                }
+/// A write that was called and not waited for yet.
+struct Called {
+    name: Name,
+    ticket: Option<Ticket>,
+    answer: oneshot::Receiver<()>,
+}
+
+impl Called {
+    fn settle(self, queue: &Queue<Write>) -> (Name, Fate) {
+        if thread_rng().gen_bool(0.3) {
+            drop(self.answer);
+            let withdrawn = self.ticket.is_some_and(|ticket| queue.withdraw(ticket));
+            let fate = if withdrawn {
+                Fate::Withdrawn
+            } else {
+                Fate::GivenUp
             };
-            if gives_up {
-                thread::yield_now();
-                drop(answer);
-                let withdrawn = ticket.is_some_and(|ticket| queue.withdraw(ticket));
-                return (
-                    name,
-                    if withdrawn {
-                        Fate::Withdrawn
-                    } else {
-                        Fate::GivenUp
-                    },
-                );
+            return (self.name, fate);
+        }
+        match block_on(self.answer) {
+            Ok(()) => (self.name, Fate::Acknowledged),
+            Err(oneshot::Canceled) => (self.name, Fate::Told(queue.error().kind())),
+        }
+    }
+}
+
+/// Calls writes, some at once and some one after the other.
+fn produce(queue: &Queue<Write>, producer: usize) -> Vec<(Name, Fate)> {
+    let mut fates = Vec::new();
+    let mut called = Vec::new();
+    for number in 0..WRITES_OF_EACH {
+        let name = (producer, number);
+        let weight = *WEIGHTS
+            .get(thread_rng().gen_range(0..WEIGHTS.len()))
+            .unwrap();
+        let may_wait = thread_rng().gen_bool(0.8);
+        let (caller, answer) = oneshot::channel();
+        match queue.push(Write { name, caller }, weight, may_wait) {
+            Ok(ticket) => called.push(Called {
+                name,
+                ticket,
+                answer,
+            }),
+            Err(error) => {
+                assert!(!may_wait || error.kind() == ErrorKind::Closed);
+                fates.push((name, Fate::Refused(error.kind())));
             }
-            match block_on(answer) {
-                Ok(()) => (name, Fate::Acknowledged),
-                Err(oneshot::Canceled) => (name, Fate::Told(queue.error().kind())),
-            }
-        })
-        .collect()
+        }
+        if thread_rng().gen_bool(0.4) {
+            fates.extend(called.drain(..).map(|called| called.settle(queue)));
+        }
+    }
+    fates.extend(called.into_iter().map(|called| called.settle(queue)));
+    fates
 }
 
 /// Takes batches until the end, or until it dies. Returns what it has stored.

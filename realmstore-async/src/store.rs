@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use async_lock::Semaphore;
 use async_trait::async_trait;
 use blocking::unblock;
-use futures_channel::oneshot;
 use realmstore_core::{
     Backend, Dispatch, Error, ErrorKind, Event, GetEvents, GetRetained, HistoryPage, MatchPolicy,
     Publication, PublicationId, RealmStore, Result, Session, SessionId, SubscriptionId, Timestamp,
@@ -58,7 +57,7 @@ struct Shared<B: Backend + 'static> {
     open: Mutex<Option<Arc<Open<B>>>>,
     reads: Arc<Semaphore>,
     /// Ends when nobody has the store open any more.
-    gone: async_lock::Mutex<oneshot::Receiver<Infallible>>,
+    gone: async_channel::Receiver<Infallible>,
     closed_at_start: Vec<Uuid>,
 }
 
@@ -72,7 +71,15 @@ impl<B: Backend> Drop for Shared<B> {
 pub(crate) struct Open<B> {
     pub(crate) store: RealmStore<B>,
     /// Dropped behind the store, which tells that it is gone.
-    _gone: oneshot::Sender<Infallible>,
+    _gone: async_channel::Sender<Infallible>,
+}
+
+impl<B> Open<B> {
+    /// Opens it, and says where to wait until nobody has it any more.
+    pub(crate) fn new(store: RealmStore<B>) -> (Arc<Self>, async_channel::Receiver<Infallible>) {
+        let (gone, on_gone) = async_channel::bounded(1);
+        (Arc::new(Self { store, _gone: gone }), on_gone)
+    }
 }
 
 impl<B: Backend + 'static> AsyncStore<B> {
@@ -88,8 +95,7 @@ impl<B: Backend + 'static> AsyncStore<B> {
         let history = options.event_history.as_ref();
         let Started { recorder, closed } =
             Recorder::start(&store, &options.realm, options.node, history)?;
-        let (gone, on_gone) = oneshot::channel();
-        let open = Arc::new(Open { store, _gone: gone });
+        let (open, gone) = Open::new(store);
         let queue = Arc::new(Queue::new(options.limits));
         let metrics = Arc::new(Metrics::new());
         writer::start(
@@ -106,7 +112,7 @@ impl<B: Backend + 'static> AsyncStore<B> {
                 metrics,
                 open: Mutex::new(Some(open)),
                 reads: Arc::new(Semaphore::new(options.reads)),
-                gone: async_lock::Mutex::new(on_gone),
+                gone,
                 closed_at_start: closed,
             }),
             when_full: WhenFull::Wait,
@@ -308,9 +314,8 @@ impl<B: Backend + 'static> AsyncRealmStore for AsyncStore<B> {
             // After the death of the writer nobody else may have it any more.
             unblock(move || drop(open)).await;
         }
-        let mut gone = self.shared.gone.lock().await;
-        // It is only ever dropped.
-        let _ = (&mut *gone).await;
+        // Nothing is ever sent: its other end is dropped.
+        let _ = self.shared.gone.recv().await;
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use realmstore_core::{Backend, Error, ErrorKind, RealmStore, Result, StoreWrite, WriteTxn};
 use tracing::{debug, debug_span, error, warn};
@@ -21,6 +21,9 @@ use crate::queue::{Accepted, Gather, Queue, Taken};
 use crate::recorder::Recorder;
 use crate::store::Open;
 use crate::write::Pending;
+
+/// The part of the last commit's time for which callers are expected back.
+const SHARE_OF_A_COMMIT: u32 = 16;
 
 /// The queue of a store.
 pub(crate) type WriteQueue<B> = Queue<Box<dyn Pending<B>>>;
@@ -226,12 +229,16 @@ impl<B: Backend, U: Upkeep<B>> Writer<B, U> {
             error,
             may_go_in_parts: false,
         })?;
+        let writes = batch.len();
         for write in batch {
             write
                 .write
                 .apply(store, &mut txn, &mut self.recorder)
                 .map_err(Failure::of_writes)?;
         }
+        self.recorder
+            .note_alive(store, &mut txn)
+            .map_err(Failure::of_writes)?;
         if with_upkeep && let Err(error) = self.upkeep.step(store, &mut txn) {
             self.upkeep.settled(Err(&error));
             return Err(Failure {
@@ -239,14 +246,11 @@ impl<B: Backend, U: Upkeep<B>> Writer<B, U> {
                 may_go_in_parts: true,
             });
         }
-        self.recorder
-            .note_alive(store, &mut txn)
-            .map_err(Failure::of_writes)?;
         let start = Instant::now();
         let committed = txn.commit();
-        self.metrics
-            .commit_seconds
-            .record(start.elapsed().as_secs_f64());
+        let took = start.elapsed();
+        self.metrics.commit_seconds.record(took.as_secs_f64());
+        self.expect_others(writes, took);
         if committed.is_ok() {
             self.recorder.committed();
         }
@@ -254,6 +258,14 @@ impl<B: Backend, U: Upkeep<B>> Writer<B, U> {
             self.upkeep.settled(committed.as_ref().copied());
         }
         committed.map_err(Failure::of_writes)
+    }
+
+    /// Many a caller who is told that its write is stored has the next one. A
+    /// moment, short beside a commit, makes one batch of theirs and of what
+    /// waits already, which would otherwise take turns with commits of half the size.
+    fn expect_others(&mut self, told: usize, commit: Duration) {
+        let until = Instant::now().checked_add(commit / SHARE_OF_A_COMMIT);
+        self.gather.expected = until.map(|until| (told + self.queue.state().writes, until));
     }
 
     fn keep_up(&mut self) {
@@ -282,5 +294,180 @@ impl<B: Backend, U: Upkeep<B>> Writer<B, U> {
             .sum();
         warn!(%error, writes = told, "writes could not be stored");
         self.metrics.failed(error.kind(), told);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::Ordering;
+
+    use conformance::slow::{Disk, Slow};
+    use futures_lite::future::{block_on, or};
+    use realmstore_core::memory::MemoryBackend;
+    use realmstore_core::{Publication, PublicationId, Timestamp};
+
+    use super::*;
+    use crate::sync::lock;
+    use crate::write::{StorePublication, pending};
+
+    type OnDisk = Slow<MemoryBackend>;
+
+    const UNTIL_DUE: Duration = Duration::from_millis(200);
+
+    fn publication(id: u64) -> Publication {
+        Publication::new(
+            PublicationId::from_stored(id),
+            Timestamp::MAX,
+            "com.example.a",
+        )
+    }
+
+    /// Some pieces of upkeep, one for each number: it stores a publication with that ID.
+    struct Pieces {
+        due: Instant,
+        left: Vec<u64>,
+        settled: Arc<Mutex<Vec<Option<ErrorKind>>>>,
+    }
+
+    impl Upkeep<OnDisk> for Pieces {
+        fn due(&self) -> Option<Instant> {
+            self.left.last().map(|_| self.due)
+        }
+
+        fn step(
+            &mut self,
+            store: &RealmStore<OnDisk>,
+            txn: &mut StoreWrite<'_, OnDisk>,
+        ) -> Result<()> {
+            let id = self.left.pop().unwrap();
+            store.store_publication(txn, &publication(id))
+        }
+
+        fn settled(&mut self, committed: Result<(), &Error>) {
+            lock(&self.settled).push(committed.err().map(Error::kind));
+        }
+    }
+
+    struct Started {
+        disk: Arc<Disk>,
+        open: Arc<Open<OnDisk>>,
+        queue: Arc<WriteQueue<OnDisk>>,
+        settled: Arc<Mutex<Vec<Option<ErrorKind>>>>,
+        gone: async_channel::Receiver<std::convert::Infallible>,
+    }
+
+    impl Started {
+        fn with(pieces: &[u64]) -> Self {
+            let disk = Arc::new(Disk::default());
+            let backend = Slow::new(MemoryBackend::new(), Arc::clone(&disk));
+            let options = AsyncOptions::new();
+            let store = RealmStore::attach(backend).unwrap();
+            let recorder = Recorder::start(&store, "realm1", None, None)
+                .unwrap()
+                .recorder;
+            let (open, gone) = Open::new(store);
+            let queue = Arc::new(Queue::new(options.limits));
+            let settled = Arc::default();
+            let pieces = Pieces {
+                due: Instant::now() + UNTIL_DUE,
+                left: pieces.to_vec(),
+                settled: Arc::clone(&settled),
+            };
+            start(
+                Arc::clone(&open),
+                Arc::clone(&queue),
+                Arc::new(Metrics::new()),
+                &options,
+                recorder,
+                pieces,
+            )
+            .unwrap();
+            Self {
+                disk,
+                open,
+                queue,
+                settled,
+                gone,
+            }
+        }
+
+        fn store(&self, id: u64) -> Result<()> {
+            let (write, answer) = pending(StorePublication(publication(id)));
+            self.queue.push(write, 1, true).unwrap();
+            soon(answer).unwrap()
+        }
+
+        /// Stores 1 in a commit that goes on until upkeep is due, and 2 behind it.
+        fn store_past_the_time(&self) {
+            self.disk.is_stuck.store(true, Ordering::Release);
+            let answers = [1, 2].map(|id| {
+                let (write, answer) = pending(StorePublication(publication(id)));
+                self.queue.push(write, 1, true).unwrap();
+                thread::sleep(UNTIL_DUE * 2);
+                answer
+            });
+            self.disk.is_stuck.store(false, Ordering::Release);
+            for answer in answers {
+                soon(answer).unwrap().unwrap();
+            }
+        }
+
+        fn has(&self, id: u64) -> bool {
+            let store = &self.open.store;
+            let txn = store.begin_read().unwrap();
+            let id = PublicationId::from_stored(id);
+            store.publications().get(&txn, &id).unwrap().is_some()
+        }
+
+        fn end(self) {
+            self.queue.close();
+            drop(self.open);
+            let _ = soon(self.gone.recv());
+        }
+    }
+
+    fn soon<T>(future: impl Future<Output = T>) -> T {
+        block_on(or(future, async {
+            blocking::unblock(|| thread::sleep(Duration::from_secs(20))).await;
+            panic!("it takes too long")
+        }))
+    }
+
+    #[test]
+    fn upkeep_that_is_due_is_done_in_the_transaction_of_a_batch() {
+        let started = Started::with(&[99]);
+        let before = started.disk.commits();
+        started.store_past_the_time();
+        assert!(started.has(99));
+        assert_eq!(started.disk.commits() - before, 2);
+        assert_eq!(*lock(&started.settled), [None]);
+        started.end();
+    }
+
+    #[test]
+    fn upkeep_is_done_on_time_when_no_writes_come() {
+        let started = Started::with(&[98, 99]);
+        let start = Instant::now();
+        while lock(&started.settled).len() < 2 {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "it takes too long"
+            );
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(started.has(98) && started.has(99));
+        started.store(1).unwrap();
+        started.end();
+    }
+
+    #[test]
+    fn upkeep_that_fails_costs_no_write() {
+        // 0 is no ID: that piece is refused.
+        let started = Started::with(&[0]);
+        started.store_past_the_time();
+        assert_eq!(*lock(&started.settled), [Some(ErrorKind::InvalidInput)]);
+        assert!(started.has(1) && started.has(2));
+        started.end();
     }
 }
