@@ -163,7 +163,12 @@ impl<B: Backend> RealmStore<B> {
                 let requester = query.requester.as_ref();
                 requester.is_none_or(|requester| view.was_for(requester))
             };
-            if publication.view().is_ok_and(was_for)
+            // One that was stored anew with another topic is not retained for this one.
+            let is_of_topic =
+                |view: PublicationView<'_>| view.topic().is_ok_and(|of| of == topic.as_str());
+            if publication
+                .view()
+                .is_ok_and(|view| is_of_topic(view) && was_for(view))
                 && let Ok(publication) = publication.to_owned()
             {
                 found.push(publication);
