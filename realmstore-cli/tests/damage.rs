@@ -26,6 +26,7 @@ use tempfile::TempDir;
 const SESSIONS: &str = "cfxdb.realmstore._session.Sessions";
 const BY_ID: &str = "cfxdb.realmstore._session.IndexSessionsBySessionId";
 const BY_AUTHID: &str = "realmstore.sessions_by_authid";
+const BY_LEAVING: &str = "realmstore.sessions_by_leaving";
 const PUBLICATIONS: &str = "cfxdb.realmstore._publication.Publications";
 const CROSSBAR_EVENTS: &str = "cfxdb.realmstore._event.Events";
 const EVENTS: &str = "realmstore.events";
@@ -127,6 +128,12 @@ fn hex(key: &[u8]) -> String {
 
 fn id(key: &[u8]) -> String {
     u64::from_be_bytes(*key[2..].first_chunk().unwrap()).to_string()
+}
+
+/// A position's key, which begins with its publication, as findings have it.
+fn position(key: &[u8]) -> String {
+    let subscription = u64::from_be_bytes(*key[10..].first_chunk().unwrap());
+    format!("{subscription} publication {}", id(key))
 }
 
 fn oid(key: &[u8]) -> String {
@@ -296,6 +303,23 @@ const CORPUS: &[Damage] = &[
         store.rows.insert(key.clone(), Vec::new());
         ("error", "sessions_by_authid", hex(&key))
     }),
+    ("a row by leaving is missing", BY_LEAVING, |store| {
+        let key = store.some(BY_LEAVING);
+        store.rows.remove(&key);
+        ("error", "sessions_by_leaving", String::new())
+    }),
+    ("a row by leaving is of another time", BY_LEAVING, |store| {
+        let key = store.some(BY_LEAVING);
+        let mut other = key.clone();
+        other[9] ^= 1;
+        put_under(store, &key, other);
+        ("warning", "sessions_by_leaving", String::new())
+    }),
+    ("a row by leaving is none", BY_LEAVING, |store| {
+        let key = store.key(BY_LEAVING, &[1; 9]);
+        store.rows.insert(key.clone(), Vec::new());
+        ("error", "sessions_by_leaving", hex(&key))
+    }),
     ("a row of the history is missing", HISTORY, |store| {
         let key = store.some(HISTORY);
         store.rows.remove(&key);
@@ -315,22 +339,22 @@ const CORPUS: &[Damage] = &[
     ("a position is missing", POSITIONS, |store| {
         let key = store.some(POSITIONS);
         store.rows.remove(&key);
-        ("error", "history_positions", id(&key))
+        ("error", "history_positions", position(&key))
     }),
     ("a position leads nowhere", POSITIONS, |store| {
         let key = store.some(POSITIONS);
         change(store, &key, |value| value[7] ^= 1);
-        ("error", "history_positions", id(&key))
+        ("error", "history_positions", position(&key))
     }),
     ("a position counts wrong", POSITIONS, |store| {
         let key = store.some(POSITIONS);
-        change(store, &key, |value| value[15] += 1);
-        ("error", "history_positions", id(&key))
+        change(store, &key, |value| value[19] += 1);
+        ("error", "history_positions", position(&key))
     }),
     ("a position is none", POSITIONS, |store| {
         let key = store.some(POSITIONS);
         change(store, &key, |value| value.push(0));
-        ("error", "history_positions", id(&key))
+        ("error", "history_positions", position(&key))
     }),
     ("the stamp is none", META, |store| {
         let key = store.key(META, &[0]);
@@ -496,7 +520,7 @@ fn a_file_of_crossbar_is_sound_with_remarks() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(findings.len(), 2);
+    assert_eq!(findings.len(), 3);
     assert!(
         findings
             .iter()
@@ -510,7 +534,7 @@ fn a_file_of_crossbar_is_sound_with_remarks() {
     );
     assert_eq!(
         stderr(&output),
-        "realmstore: 405 rows verified: 0 errors, 0 warnings, 2 remarks\n"
+        "realmstore: 405 rows verified: 0 errors, 0 warnings, 3 remarks\n"
     );
     // And is not touched by a repair.
     let before = Contents::read(recording.path().to_str().unwrap()).rows;
@@ -540,7 +564,7 @@ fn a_store_of_our_own_has_nothing_to_find() {
     assert_eq!(stderr(&output), "");
     assert_eq!(
         text(&output),
-        "887 rows verified: 0 errors, 0 warnings, 0 remarks\n"
+        "899 rows verified: 0 errors, 0 warnings, 0 remarks\n"
     );
 }
 
@@ -564,7 +588,7 @@ fn people_read_a_line_for_each_finding_and_each_repair() {
         "{printed}"
     );
     assert!(
-        printed.ends_with(" 1 errors, 0 warnings, 2 remarks\n"),
+        printed.ends_with(" 1 errors, 0 warnings, 3 remarks\n"),
         "{printed}"
     );
 
