@@ -34,6 +34,8 @@ pub mod backend;
 pub mod counting;
 pub mod crash;
 pub mod differential;
+pub mod recording;
+pub mod retained;
 pub mod sessions;
 pub mod slow;
 pub mod store;
@@ -293,6 +295,36 @@ macro_rules! suites {
                 ]
                 [$($no_reopening)?] [
                     those_present_agree_with_a_model_over_reopens
+                ]
+            }
+            recording {
+                [] [
+                    a_subscription_has_one_id_for_ever
+                    only_a_prefix_may_be_empty
+                    an_alias_stands_for_a_subscription_until_it_stands_for_another
+                    an_id_that_is_somebody_elses_is_refused_as_an_alias
+                    a_history_is_in_the_order_of_arrival_whatever_the_clock_says
+                    receivers_may_come_one_after_the_other
+                    what_is_refused_leaves_nothing
+                    recordings_agree_with_a_model
+                ]
+                [$($no_reopening)?] [
+                    a_subscription_has_the_same_id_after_a_reopen
+                ]
+            }
+            retained {
+                [] [
+                    the_last_publication_of_a_topic_is_retained
+                    whoever_is_not_admitted_gets_the_last_one_that_was_for_them
+                    the_publisher_gets_what_it_did_not_exclude_itself_from
+                    what_has_expired_is_not_retained
+                    topics_are_matched_by_each_policy_and_read_page_by_page
+                    a_topic_retains_so_many_and_the_one_for_everybody_is_among_them
+                    a_publication_goes_when_nothing_refers_to_it_any_more
+                    what_is_retained_agrees_with_a_model
+                ]
+                [$($no_reopening)?] [
+                    what_is_retained_survives_a_reopen
                 ]
             }
             crash {

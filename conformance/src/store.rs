@@ -13,9 +13,9 @@ use realmstore_core::store::{
 };
 use realmstore_core::table::Table;
 use realmstore_core::{
-    Backend, Error, ErrorKind, Event, HistoryEntry, HistoryQuery, Order, Publication,
-    PublicationId, ReadTxn, RealmStore, Session, SessionId, SubscriptionId, Timestamp, Uuid,
-    WriteTxn,
+    Backend, Delivery, Dispatch, Error, ErrorKind, Event, HistoryEntry, HistoryQuery, MatchPolicy,
+    Order, Publication, PublicationId, ReadTxn, RealmStore, Retain, Session, SessionId,
+    SubscriptionId, Timestamp, Uuid, WriteTxn,
 };
 
 use crate::counting::Counting;
@@ -1398,6 +1398,9 @@ pub fn an_adoption_forgets_no_damaged_session<E: Engine>() {
     assert_eq!(answers(), [false, true]);
 }
 
+/// The node of some sessions.
+const NODE: Uuid = Uuid::from_u128(0x99);
+
 #[derive(Debug, Clone)]
 enum Operation {
     Join(Box<Session>),
@@ -1406,9 +1409,58 @@ enum Operation {
     Forget(u8),
     Store(Vec<Event>),
     Delete(Event),
+    Record(Box<Dispatch>),
+    Subscribe(String, MatchPolicy),
+    Alias(u64, u64),
+    ForgetRetained(String),
+    Alive(u64),
+    CloseLeftOpen,
     Commit,
     Drop,
     Adopt,
+}
+
+/// Topics, of which two begin alike for longer than a key can tell.
+fn topics() -> [String; 4] {
+    let long = "com.example".to_owned() + &"a".repeat(250);
+    [
+        "com.example".to_owned(),
+        "com.example.b".to_owned(),
+        long.clone() + "b",
+        long,
+    ]
+}
+
+fn topic() -> impl Strategy<Value = String> {
+    prop::sample::select(topics().to_vec())
+}
+
+/// Publications, of which each has one topic whenever it is recorded.
+fn dispatch() -> impl Strategy<Value = Dispatch> {
+    let delivery = (1u64..6, 0u64..9, prop::collection::vec(1u64..4, 0..3));
+    let retain = prop::option::of(prop::option::of(0u64..9));
+    let is_listed = any::<bool>();
+    let deliveries = prop::collection::vec(delivery, 0..3);
+    (6u64..12, deliveries, retain, is_listed).prop_map(|(id, deliveries, retain, is_listed)| {
+        Dispatch {
+            publication: Publication {
+                exclude_authid: is_listed.then(|| vec!["a".to_owned()]),
+                ..Publication::new(publication(id), at(id), topics()[id as usize % 4].as_str())
+            },
+            deliveries: deliveries
+                .into_iter()
+                .map(|(sub, time, receivers)| Delivery {
+                    subscription: subscription(sub),
+                    timestamp: at(time),
+                    receivers: receivers.into_iter().map(session_id).collect(),
+                    ..Delivery::default()
+                })
+                .collect(),
+            retain: retain.map(|expires_at| Retain {
+                expires_at: expires_at.map(at),
+            }),
+        }
+    })
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -1417,6 +1469,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     let joins = joining.prop_map(|(oid, id, joined_at, authid, has_authid)| Session {
         oid: Uuid::from_u128(u128::from(oid) + 1),
         authid: has_authid.then(|| authid.to_owned()),
+        node_oid: has_authid.then(|| NODE),
         ..session(id, joined_at, "")
     });
     prop_oneof![
@@ -1426,6 +1479,15 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (0u8..6).prop_map(Operation::Forget),
         4 => prop::collection::vec(some_event(), 1..10).prop_map(Operation::Store),
         3 => some_event().prop_map(Operation::Delete),
+        4 => dispatch().prop_map(Box::new).prop_map(Operation::Record),
+        2 => (topic(), any::<bool>()).prop_map(|(uri, is_exact)| {
+            let policy = if is_exact { MatchPolicy::Exact } else { MatchPolicy::Prefix };
+            Operation::Subscribe(uri, policy)
+        }),
+        2 => (1u64..6, 0u64..4).prop_map(|(alias, of)| Operation::Alias(alias, of)),
+        1 => topic().prop_map(Operation::ForgetRetained),
+        1 => (0u64..9).prop_map(Operation::Alive),
+        1 => Just(Operation::CloseLeftOpen),
         2 => Just(Operation::Commit),
         1 => Just(Operation::Drop),
         1 => Just(Operation::Adopt),
@@ -1444,8 +1506,34 @@ pub fn nothing_is_found_after_any_operations_of_our_own<E: Engine>() {
             }
             txn.commit().unwrap();
             let mut txn = store.begin_write().unwrap();
+            let mut known: Vec<SubscriptionId> = Vec::new();
             for operation in operations {
                 match operation {
+                    Operation::Record(dispatch) => store.record(&mut txn, &dispatch).unwrap(),
+                    Operation::Subscribe(uri, policy) => known.push(
+                        store
+                            .subscription_id(&mut txn, "realm1", &uri, policy, at(1))
+                            .unwrap(),
+                    ),
+                    Operation::Alias(alias, of) => {
+                        // One that was dropped, or that has a history, is refused.
+                        if let Some(of) = known.get(of as usize) {
+                            let aliased =
+                                store.alias_subscription(&mut txn, subscription(alias), *of);
+                            let kind = aliased.err().map(|error| error.kind());
+                            prop_assert!(matches!(
+                                kind,
+                                None | Some(ErrorKind::NotFound | ErrorKind::InvalidInput)
+                            ));
+                        }
+                    }
+                    Operation::ForgetRetained(topic) => {
+                        store.forget_retained(&mut txn, &topic).unwrap();
+                    }
+                    Operation::Alive(time) => store.note_alive(&mut txn, NODE, at(time)).unwrap(),
+                    Operation::CloseLeftOpen => {
+                        store.close_left_open(&mut txn, NODE).unwrap();
+                    }
                     Operation::Join(session) => {
                         // A second session of that identity is refused.
                         let joined = store.session_joined(&mut txn, &session);
