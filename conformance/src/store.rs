@@ -9,13 +9,14 @@ use proptest::prelude::*;
 use realmstore_core::directory::Directory;
 use realmstore_core::record::Record;
 use realmstore_core::store::{
-    CROSSBAR_EVENTS_OID, EventKey, Events, Publications, Sessions, quarantine, repair,
+    CROSSBAR_EVENTS_OID, EventKey, Events, Publications, Sessions, SubscriptionsByUri, quarantine,
+    repair,
 };
-use realmstore_core::table::Table;
+use realmstore_core::table::{Index, Table};
 use realmstore_core::{
     Backend, Delivery, Dispatch, Error, ErrorKind, Event, HistoryEntry, HistoryQuery, MatchPolicy,
     Order, Publication, PublicationId, ReadTxn, RealmStore, Retain, Session, SessionId,
-    SubscriptionId, Timestamp, Uuid, WriteTxn,
+    Subscription, SubscriptionId, Timestamp, Uuid, WriteTxn,
 };
 
 use crate::counting::Counting;
@@ -1601,9 +1602,30 @@ pub fn a_repair_leaves_nothing_to_find<E: Engine>() {
         store.store_publication(&mut txn, &publ).unwrap();
         let events = [event(1, id * 10, id, 1), event(1, id * 10 + 1, id, 2)];
         store.store_events(&mut txn, &events).unwrap();
+        let publ = Publication::new(publication(id), at(id), format!("com.{id}"));
+        store.retain(&mut txn, &publ, Retain::default()).unwrap();
+        store.store_publication(&mut txn, &publ).unwrap();
     }
+    let subscribed = Subscription {
+        subscription: subscription(8),
+        realm: Some("realm1".to_owned()),
+        uri: Some("com.example".to_owned()),
+        ..Subscription::default()
+    };
+    let alias = Subscription {
+        subscription: subscription(9),
+        alias_of: Some(subscription(77)),
+        ..Subscription::default()
+    };
+    for record in [subscribed, alias] {
+        let id = record.subscription;
+        store.subscriptions().put(&mut txn, &id, &record).unwrap();
+    }
+    store.note_alive(&mut txn, NODE, at(1)).unwrap();
     txn.commit().unwrap();
     let slot = slot_named(store.db(), Publications::NAME);
+    let by_uri = slot_named(store.db(), SubscriptionsByUri::NAME);
+    let meta = slot_named(store.db(), "realmstore.meta");
     let by_id = slot_named(
         store.db(),
         "cfxdb.realmstore._session.IndexSessionsBySessionId",
@@ -1616,6 +1638,10 @@ pub fn a_repair_leaves_nothing_to_find<E: Engine>() {
         let key = key.map(u64::to_be_bytes).concat();
         assert!(txn.delete(&raw_key(slot, &key)).unwrap());
     }
+    let row = [&b"com.example\0\0"[..], &8u64.to_be_bytes()].concat();
+    assert!(txn.delete(&raw_key(by_uri, &row)).unwrap());
+    let alive = [&[2][..], NODE.as_bytes()].concat();
+    txn.put(&raw_key(meta, &alive), &[7]).unwrap();
     txn.commit().unwrap();
     let named: BTreeSet<_> = findings(store.db())
         .into_iter()
@@ -1624,11 +1650,17 @@ pub fn a_repair_leaves_nothing_to_find<E: Engine>() {
         .collect();
     let expected = [
         ("history_positions", "1 publication 3"),
+        (
+            "meta",
+            "last alive: node 00000000-0000-0000-0000-000000000099",
+        ),
         ("publications", "2"),
         (
             "sessions_by_session_id",
             "1 at 1970-01-01T00:00:00.000000001Z",
         ),
+        ("subscriptions", "9"),
+        ("subscriptions_by_uri", "\"com.example\" subscription 8"),
     ];
     assert_eq!(
         named,
@@ -1647,10 +1679,13 @@ pub fn a_repair_leaves_nothing_to_find<E: Engine>() {
     );
     let txn = store.begin_read().unwrap();
     assert!(store.is_adopted(&txn).unwrap());
-    let kept = quarantine(&txn).unwrap().get(&txn, &1).unwrap().unwrap();
-    assert_eq!(
-        kept.view().unwrap().value().unwrap(),
-        Some(&b"no record"[..])
-    );
+    let quarantine = quarantine(&txn).unwrap();
+    let mut rows = quarantine.range(&txn, .., Order::Ascending).unwrap();
+    let mut kept = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        kept.extend(row.to_owned().unwrap().value);
+    }
+    assert_eq!(kept.len(), 4, "with what was retained of the publication");
+    assert!(kept.contains(&b"no record".to_vec()));
     assert_eq!(history(&store, &txn, 1, HistoryQuery::default()).len(), 3);
 }
