@@ -232,6 +232,10 @@ impl<T: Table> TableHandle<T> {
         }
         let plan = self.plan_after(key, old.as_ref(), Some(&new))?;
         drop(old);
+        if may_be_new.is_err() {
+            // What a record has already it need not ask for.
+            self.companions.check(txn, key, &plan)?;
+        }
         self.space.put(txn, encode, bytes)?;
         self.companions.apply(txn, key, plan)
     }
