@@ -82,11 +82,7 @@ fn require_nobody_at<E: Engines>(engines: &E, to: &Location) -> Result<()> {
             to.engine()
         )));
     }
-    if let Some(holder) = engines.holder(to)? {
-        return Err(Failure::new(format!(
-            "{holder} has {to} open; stop it before its store is replaced"
-        )));
-    }
+    require_no_holder(engines, to)?;
     if found.is_lmdb() {
         return Ok(());
     }
@@ -94,6 +90,16 @@ fn require_nobody_at<E: Engines>(engines: &E, to: &Location) -> Result<()> {
     match engines.write(to, Writing::default()) {
         Err(failure) if failure.is(ErrorKind::InUse) => Err(failure),
         _ => Ok(()),
+    }
+}
+
+/// Refuses to replace a store of which a process can be named that has it open.
+pub(crate) fn require_no_holder<E: Engines>(engines: &E, location: &Location) -> Result<()> {
+    match engines.holder(location)? {
+        Some(holder) => Err(Failure::new(format!(
+            "{holder} has {location} open; stop it before its store is replaced"
+        ))),
+        None => Ok(()),
     }
 }
 

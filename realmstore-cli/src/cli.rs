@@ -26,8 +26,8 @@ const EXPORT_EXAMPLES: &str = "Examples:
 ///
 /// A STORE is named by its engine and path, such as lmdb:PATH, or by its path
 /// alone. Stores that Crossbar.io wrote are read as they are. Every command but
-/// `demo`, `import`, `adopt`, `repair` and `restore` opens the store read-only and changes
-/// nothing in it.
+/// `demo`, `import`, `adopt`, `repair`, `compact` and `restore` opens the store read-only
+/// and changes nothing in it.
 #[derive(Parser)]
 #[command(name = "realmstore", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub(crate) struct Cli {
@@ -303,6 +303,27 @@ pub(crate) enum Command {
         store: Store,
         #[command(flatten)]
         format: Format,
+    },
+    /// Give back the disk space of what was deleted
+    ///
+    /// Makes the store as small as it can be. Nothing may have it open, and
+    /// whoever opens it meanwhile waits or is refused. Takes as much free space
+    /// as the store has content; where there is less, nothing is changed.
+    ///
+    /// LMDB and sled: writes a dense copy beside the store, every table
+    /// included, compares the two, puts the copy in place, and then removes the
+    /// old files. Killed at any moment it leaves the old or the new store in
+    /// place, and perhaps a directory .data.mdb.compacting.* in that of the
+    /// store (LMDB) or .STORE.compacting.* beside it (sled), which can be
+    /// deleted; the next `compact` does so. Only where the file system cannot
+    /// swap two directories at once may a store of sled be missing then; it is
+    /// in that directory, as `old`, and the next `compact` says so.
+    ///
+    /// RocksDB: compacts all of it in place.
+    #[command(after_long_help = "Example:\n  realmstore compact /var/lib/crossbar/realm1")]
+    Compact {
+        #[command(flatten)]
+        store: Store,
     },
     /// A store, byte by byte, to another place or engine
     ///

@@ -1,5 +1,7 @@
 //! What an executable brings: the engines that it was built with.
 
+use std::any::Any;
+
 use realmstore_core::{Backend, Location};
 
 use crate::failure::Result;
@@ -44,6 +46,30 @@ pub trait Engines {
 
     /// Opens a store to write.
     fn write(&self, location: &Location, writing: Writing) -> Result<Self::Writing>;
+
+    /// Gives back the disk space that a store does not need, in place where its
+    /// engine can do that. Otherwise calls `copy` with the store, which nobody
+    /// else can open then, and closes it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InUse`](realmstore_core::ErrorKind::InUse) when somebody has
+    /// it open; those of `copy`.
+    fn compact(
+        &self,
+        location: &Location,
+        copy: &mut dyn FnMut(&Self::Reading) -> Result<()>,
+    ) -> Result<Compaction>;
+}
+
+/// How a store was compacted.
+pub enum Compaction {
+    /// By its engine, in place.
+    InPlace,
+    /// Not yet: it was copied, is closed, and waits to be replaced.
+    Copied {
+        /// Nobody can open it until this is dropped.
+        lock: Box<dyn Any>,
+    },
 }
 
 /// Something in a file that is not as its engine leaves it.

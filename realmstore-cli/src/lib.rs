@@ -8,6 +8,7 @@
 mod adopt;
 mod backup;
 mod cli;
+mod compact;
 mod copy;
 mod demo;
 mod engines;
@@ -39,7 +40,7 @@ use clap::{CommandFactory, Parser};
 use realmstore_core::{ErrorKind, Location, Order, RealmStore};
 
 use crate::cli::{Cli, Command, PageArgs};
-pub use crate::engines::{Damage, Engines, Writing};
+pub use crate::engines::{Compaction, Damage, Engines, Writing};
 pub use crate::failure::{Failure, Result};
 pub use crate::lmdb::{check_lmdb, read_lmdb, skipped_in_lmdb};
 use crate::output::{Output, to_stderr, warn};
@@ -196,6 +197,7 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
             to,
             replace,
         } => return backup::restore(engines, &from, &to, replace, output),
+        Command::Compact { store } => compact::run(engines, &store.location, output),
         Command::Copy { from, to } => copy::run(engines, &from, &to, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();

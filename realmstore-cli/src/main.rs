@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use realmstore::lmdb::{self, FileFormat, LmdbOptions};
 use realmstore::{AnyBackend, Engine, Location, OpenOptions};
-use realmstore_cli::{Damage, Engines, Failure, Result, Writing};
+use realmstore_cli::{Compaction, Damage, Engines, Failure, Result, Writing};
 
 /// The executable that writes files of LMDB 1.0. It is installed beside this one.
 const COMPANION: &str = "realmstore-lmdb10";
@@ -95,6 +95,33 @@ impl Engines for Compiled {
                 "{location}: only the file of an LMDB store can be given a size limit"
             ))),
         }
+    }
+
+    fn compact(
+        &self,
+        location: &Location,
+        copy: &mut dyn FnMut(&AnyBackend) -> Result<()>,
+    ) -> Result<Compaction> {
+        #[cfg(feature = "rocks")]
+        if location.engine() == Engine::Rocks {
+            let options = realmstore::rocks::RocksOptions::new().create(false);
+            options.open(location.path())?.compact()?;
+            return Ok(Compaction::InPlace);
+        }
+        let lock = if location.engine().is_lmdb() {
+            Some(lmdb::Exclusive::lock(location.path())?)
+        } else {
+            None
+        };
+        let store = self.read_in_place(location)?;
+        copy(&store)?;
+        Ok(Compaction::Copied {
+            lock: match store {
+                #[cfg(feature = "sled")]
+                AnyBackend::Sled(store) => Box::new(store.close_locked()?),
+                _ => Box::new(lock),
+            },
+        })
     }
 }
 

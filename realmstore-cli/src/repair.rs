@@ -23,15 +23,19 @@ pub(crate) fn run<E: Engines>(
     output: &mut Output,
 ) -> Result<Outcome> {
     engines.will_write(location)?;
-    require_sound_file(engines, location)?;
+    require_sound_file(engines, &engines.read(location)?, location)?;
     // Not attached: that would refuse what is to be repaired.
     repair(&engines.write(location, writing)?, json, output)
 }
 
 /// Refuses a file whose pages are damaged: the engine would trust them.
-fn require_sound_file<E: Engines>(engines: &E, location: &Location) -> Result<()> {
+pub(crate) fn require_sound_file<E: Engines>(
+    engines: &E,
+    store: &E::Reading,
+    location: &Location,
+) -> Result<()> {
     let mut damage = None;
-    engines.check_file(&engines.read(location)?, &mut |found| {
+    engines.check_file(store, &mut |found| {
         damage.get_or_insert(found);
     })?;
     let Some(Damage { place, problem }) = damage else {

@@ -54,7 +54,7 @@ pub(crate) fn opening(error: heed::Error, directory: &Path, read_only: bool) -> 
                  Crossbar.io router is; the two cannot share lock.mdb, so neither opens a store \
                  that the other has open; end that process, or open a copy of the store: \
                  `realmstore backup` makes one without LMDB",
-                holder(directory)
+                holder::named(directory)
             ),
         ),
         heed::Error::Mdb(error) => {
@@ -81,14 +81,6 @@ pub(crate) fn opening(error: heed::Error, directory: &Path, read_only: bool) -> 
         }
     };
     plain(kind, message).operation("open").source(error)
-}
-
-/// Who keeps the store in `directory` from being opened.
-fn holder(directory: &Path) -> String {
-    match holder::other_holder(directory) {
-        Ok(Some(holder)) => holder.to_string(),
-        _ => "another process".to_owned(),
-    }
 }
 
 /// A store that cannot be opened for writing without a limit to its size.

@@ -13,8 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use realmstore_core::Result;
 
-use crate::ENGINE;
-use crate::files;
+use crate::{ENGINE, exclusive, files};
 
 /// Held while this process opens a `lock.mdb`, by LMDB or without it.
 static OPENING: Mutex<()> = Mutex::new(());
@@ -79,11 +78,19 @@ pub(crate) fn opening() -> MutexGuard<'static, ()> {
     OPENING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether this process has the store open.
+/// Whether this process has the store open, or keeps everybody out of it.
 pub(crate) fn is_open_here(directory: &Path) -> bool {
-    directory
-        .canonicalize()
-        .is_ok_and(|directory| heed::env_closing_event(directory).is_some())
+    directory.canonicalize().is_ok_and(|directory| {
+        exclusive::is_exclusive_here(&directory) || heed::env_closing_event(directory).is_some()
+    })
+}
+
+/// Who has a store open that cannot be had, in words.
+pub(crate) fn named(directory: &Path) -> String {
+    match other_holder(directory) {
+        Ok(Some(holder)) => holder.to_string(),
+        _ => "another process".to_owned(),
+    }
 }
 
 /// Which other process has a store open that this one has not. The caller has

@@ -36,6 +36,7 @@
 
 mod backend;
 mod error;
+mod exclusive;
 mod files;
 mod gate;
 mod holder;
@@ -46,6 +47,7 @@ mod this_format;
 mod txn;
 
 pub use backend::LmdbBackend;
+pub use exclusive::Exclusive;
 pub use holder::{Holder, holder};
 pub use options::LmdbOptions;
 pub use realmstore_lmdb_pages::{FileFormat, sniff};

@@ -1,9 +1,10 @@
 //! How a store is opened.
 
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
-use heed::{CommitOrAbort, EnvFlags, EnvOpenOptions};
+use heed::{CommitOrAbort, EnvFlags, EnvOpenOptions, MdbError};
 use realmstore_core::{Durability, Error, ErrorKind, Result};
 use realmstore_lmdb_pages::{DATA_FILE, check_header};
 
@@ -26,6 +27,12 @@ const LEAST_MAP: usize = 1 << 20;
 
 /// Sizes of maps are multiples of this, and so of every page size in use.
 pub(crate) const MAP_UNIT: usize = 64 << 10;
+
+/// How often a store is opened whose lock file is not set up.
+const ATTEMPTS: u32 = 10;
+
+/// How long others who found the same are given to let go of it.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// How to open an LMDB store.
 ///
@@ -299,6 +306,7 @@ impl LmdbOptions {
             })?,
         }
         .min(size_limit.unwrap_or(usize::MAX));
+        let mut attempts = ATTEMPTS;
         loop {
             options.map_size(size);
             // SAFETY: all the locks of LMDB are in use, the file was found to
@@ -313,6 +321,12 @@ impl LmdbOptions {
                         && is_out_of_memory(&error) =>
                 {
                     size /= 2;
+                }
+                // The data file was found to be valid, so it is the lock file
+                // that is not: somebody has kept everybody out of the store.
+                Err(heed::Error::Mdb(MdbError::Invalid)) if attempts > 1 => {
+                    attempts -= 1;
+                    thread::sleep(PAUSE);
                 }
                 result => {
                     return result

@@ -6,7 +6,9 @@ use std::{fmt, fs, io};
 use realmstore_core::overlay::Overlay;
 use realmstore_core::writer_lock::WriterLock;
 use realmstore_core::{Backend, BackendInfo, Durability, ErrorKind, Result};
-use rocksdb::{DB, WriteBatch, WriteOptions};
+use rocksdb::{
+    BottommostLevelCompaction, CompactOptions, DB, WriteBatch, WriteOptions, properties,
+};
 
 use crate::{ENGINE, RocksOptions, RocksReadTxn, RocksWriteTxn, error};
 
@@ -33,6 +35,43 @@ impl RocksBackend {
     /// Those of [`RocksOptions::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         RocksOptions::new().open(path)
+    }
+
+    /// Gives the disk space back that deleted and overwritten entries take, by
+    /// writing all files anew, in place. Takes as much space as the store has
+    /// entries while it works. When this process ends before it does, the store
+    /// is as it was, and the next one that opens it to write removes what was
+    /// left.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReadOnly`] when the store was opened read-only;
+    /// [`ErrorKind::Full`] or [`ErrorKind::Io`] when the disk is full or fails,
+    /// [`ErrorKind::Damaged`] when a file is damaged. Nothing is lost then.
+    pub fn compact(&self) -> Result<()> {
+        if self.read_only {
+            return Err(error::plain(
+                ErrorKind::ReadOnly,
+                "the store was opened read-only",
+            ));
+        }
+        let failed = |error| error::engine(error, "compact");
+        self.db.flush().map_err(failed)?;
+        let mut options = CompactOptions::default();
+        // Files at the bottom would stay as they are, with all that was deleted.
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
+        self.db
+            .compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
+        // It does not tell how it ended.
+        let failures = self.db.property_int_value(properties::BACKGROUND_ERRORS);
+        match failures.map_err(failed)? {
+            None | Some(0) => Ok(()),
+            Some(_) => Err(error::plain(
+                ErrorKind::Io,
+                "RocksDB could not write all files anew, for want of space on the disk or because \
+                 it fails; nothing is lost, and its file LOG says more",
+            )
+            .operation("compact")),
+        }
     }
 
     pub(crate) fn new(db: DB, directory: PathBuf, read_only: bool, durability: Durability) -> Self {

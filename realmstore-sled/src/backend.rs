@@ -1,6 +1,7 @@
 //! The open store.
 
 use std::fmt;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use realmstore_core::overlay::Overlay;
@@ -36,6 +37,32 @@ impl SledBackend {
     /// Those of [`SledOptions::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         SledOptions::new().open(path)
+    }
+
+    /// Closes the store and keeps everybody from opening it, until the file
+    /// that this returns is closed. Its files can then be moved: sled itself
+    /// finds some of them by their names as long as a store is open.
+    ///
+    /// sled gives its lock up when it is closed, and a millisecond later at
+    /// most this takes it over.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InUse`] when somebody was faster, [`ErrorKind::Io`] when the
+    /// file cannot be locked.
+    pub fn close_locked(self) -> Result<File> {
+        let directory = self.directory.clone();
+        let failed = |reason| error::system(reason, &directory, "cannot be locked");
+        let lock = self.files.lock().map_err(failed)?;
+        drop(self);
+        // The wait for sled has locked this very file, where it came to its end.
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => Err(error::plain(
+                ErrorKind::InUse,
+                format!("{} was opened by somebody else", directory.display()),
+            )),
+            Err(TryLockError::Error(reason)) => Err(failed(reason)),
+        }
     }
 
     pub(crate) fn new(

@@ -49,6 +49,12 @@ impl Files {
         })
     }
 
+    /// The lock that sled has, and that stays when all of this is dropped and
+    /// sled has let go of it.
+    pub(crate) fn lock(&self) -> io::Result<File> {
+        self.data.try_clone()
+    }
+
     /// Puts on disk what sled has written.
     pub(crate) fn sync(&self) -> io::Result<()> {
         // Elsewhere directories cannot be synced, nor files that were opened

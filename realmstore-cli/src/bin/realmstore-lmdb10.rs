@@ -7,10 +7,10 @@
 use std::env;
 use std::process::{Command, ExitCode, Stdio};
 
-use realmstore_cli::{Damage, Engines, Failure, Result, Writing};
+use realmstore_cli::{Compaction, Damage, Engines, Failure, Result, Writing};
 use realmstore_core::{Engine, ErrorKind, Location};
 use realmstore_lmdb_pages::PagesBackend;
-use realmstore_lmdb10::{FileFormat, LmdbBackend, LmdbOptions};
+use realmstore_lmdb10::{Exclusive, FileFormat, LmdbBackend, LmdbOptions};
 
 fn main() -> ExitCode {
     realmstore_cli::main(&Lmdb10)
@@ -75,6 +75,18 @@ impl Engines for Lmdb10 {
                 Failure::new(format!("{error}; `--size-limit SIZE` gives that limit"))
             }
             _ => error.into(),
+        })
+    }
+
+    fn compact(
+        &self,
+        location: &Location,
+        copy: &mut dyn FnMut(&PagesBackend) -> Result<()>,
+    ) -> Result<Compaction> {
+        let lock = Exclusive::lock(location.path())?;
+        copy(&PagesBackend::open(location.path())?)?;
+        Ok(Compaction::Copied {
+            lock: Box::new(lock),
         })
     }
 }

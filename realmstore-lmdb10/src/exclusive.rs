@@ -1,0 +1,1 @@
+../../realmstore-lmdb/src/exclusive.rs
