@@ -11,7 +11,7 @@ use crate::backup::require_no_holder;
 use crate::copy::copy_into;
 use crate::engines::{Compaction, Engines};
 use crate::failure::{Failure, Result};
-use crate::output::Output;
+use crate::output::{Output, warn};
 use crate::place::{NewStore, Remains, remains, require_lasting};
 use crate::repair::require_sound_file;
 use crate::table::bytes;
@@ -38,7 +38,8 @@ pub(crate) fn run<E: Engines>(engines: &E, location: &Location, output: &mut Out
     drop(store);
     let mut dense = None;
     let compaction = engines.compact(location, &mut |source| {
-        dense = Some(Dense::copy(engines, source, location, &place)?);
+        let copied = Dense::copy(engines, source, location, &place);
+        dense = Some(copied.inspect_err(|_| warn(format_args!("{location} stays as it was")))?);
         Ok(())
     })?;
     let after = match (compaction, dense) {

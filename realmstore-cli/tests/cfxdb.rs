@@ -89,6 +89,26 @@ fn what_cfxdb_wrote_is_exported_as_cfxdb_reads_it() {
     );
 }
 
+#[test]
+fn cfxdb_reads_and_writes_a_compacted_store_as_before() {
+    for lmdb in ["0.9", "1.0"] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = path_in(&directory);
+        peer("make", &store, &["1", "--lmdb", lmdb]);
+        for seed in 2..=3 {
+            peer("add", &store, &[&seed.to_string()]);
+        }
+        let expected = dump(&store);
+        let size = std::fs::metadata(store.join("data.mdb")).unwrap().len();
+        text(&run_on(&store, "compact", &[]));
+        assert!(std::fs::metadata(store.join("data.mdb")).unwrap().len() < size);
+        assert_eq!(lmdb_of(&store), lmdb);
+        assert!(dump(&store) == expected, "{lmdb}");
+        peer("add", &store, &["5"]);
+        assert_same(&exported(&store), &self::expected(&dump(&store)));
+    }
+}
+
 fn session(number: u64) -> Session {
     let maybe = |bit: u64| number & (1 << bit) != 0;
     let text = |bit, name: &str| maybe(bit).then(|| format!("{name}-✓-{number}"));

@@ -12,7 +12,7 @@ mod common;
 
 use std::path::Path;
 
-use common::lmdb::{LmdbBackend, LmdbOptions, holder};
+use common::lmdb::{Exclusive, LmdbBackend, LmdbOptions, holder};
 use common::*;
 use realmstore_core::{Backend, ErrorKind, ReadTxn};
 
@@ -78,10 +78,7 @@ fn asking_about_an_open_store_takes_none_of_its_locks_away() {
             "{error}"
         );
     }
-    let output = other_process("other_process_tells_who_has_the_store", &path)
-        .output()
-        .unwrap();
-    let output = String::from_utf8_lossy(&output.stdout);
+    let output = process_that_has_for_others(&path);
     let expected = std::process::id().to_string();
     assert!(
         output.lines().any(|line| line.ends_with(&expected)),
@@ -178,4 +175,79 @@ fn every_commit_counts_by_one_whoever_makes_it() {
         put_all(&store, []).unwrap();
         assert_eq!(number(), first + 8 * u64::from(round));
     }
+}
+
+/// Who has the store open, as another process sees it.
+fn process_that_has_for_others(path: &Path) -> String {
+    let output = other_process("other_process_tells_who_has_the_store", path)
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_store_can_be_kept_from_everybody() {
+    let (_directory, path) = scratch();
+    store_with(&path, 1);
+    let exclusive = Exclusive::lock(&path).unwrap();
+    let this = std::process::id();
+    assert_eq!(process_that_has(&path), Some(this));
+    let errors = [
+        LmdbBackend::open(&path).unwrap_err(),
+        Exclusive::lock(&path).unwrap_err(),
+    ];
+    assert_eq!(errors.map(|error| error.kind()), [ErrorKind::InUse; 2]);
+    // None of that took the lock away.
+    let told = process_that_has_for_others(&path);
+    assert!(
+        told.lines().any(|line| line.ends_with(&this.to_string())),
+        "{told}"
+    );
+    drop(exclusive);
+    assert_eq!(process_that_has(&path), None);
+    drop(LmdbBackend::open(&path).unwrap());
+}
+
+#[test]
+fn a_store_that_is_open_cannot_be_kept_from_everybody() {
+    let (_directory, path) = scratch();
+    store_with(&path, 1);
+    let store = LmdbBackend::open(&path).unwrap();
+    let error = Exclusive::lock(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InUse);
+    assert_eq!(process_that_has(&path), Some(std::process::id()));
+    drop(store);
+
+    let other = OtherProcess::start(&mut other_process("other_process_holds_the_store", &path));
+    let error = Exclusive::lock(data_file(&path)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InUse);
+    let named = format!("process {}", other.id());
+    assert!(error.to_string().contains(&named), "{error}");
+    other.end();
+}
+
+#[test]
+fn whoever_waits_for_a_store_opens_the_file_that_is_there_then() {
+    let (directory, path) = scratch();
+    store_with(&path, 3);
+    let exclusive = Exclusive::lock(&path).unwrap();
+    let waiting = [(), ()].map(|()| {
+        other_process("other_process_commits_seven_times", &path)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    });
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    // With fewer commits than the lock file knew of.
+    let new = directory.path().join("new");
+    store_with(&new, 1);
+    std::fs::rename(data_file(&new), data_file(&path)).unwrap();
+    drop(exclusive);
+    for mut other in waiting {
+        assert!(other.wait().unwrap().success());
+    }
+    let store = LmdbBackend::open(&path).unwrap();
+    let txn = store.begin_read().unwrap();
+    assert_eq!(txn.get(b"other").unwrap(), Some(&[6][..]));
+    assert_eq!(txn.commit_number(), Some(1 + 14));
 }

@@ -284,3 +284,33 @@ fn a_store_of_others_is_not_taken_for_a_realm_store() {
     drop(DB::open(&options, &path).unwrap());
     assert_damaged(&path);
 }
+
+#[test]
+fn compacting_gives_back_what_was_deleted() {
+    let (_directory, path) = scratch();
+    store_with(&path, 1000, 1000);
+    let size = |store: &RocksBackend| store.info().unwrap().size_on_disk;
+    let store = RocksBackend::open(&path).unwrap();
+    let before = size(&store);
+    let keys: Vec<Vec<u8>> = {
+        let txn = store.begin_read().unwrap();
+        let mut scan = txn.scan(EVERYTHING, Order::Ascending).unwrap();
+        let mut keys = Vec::new();
+        while let Some((key, _)) = realmstore_core::Scan::next(&mut scan).unwrap() {
+            keys.push(key.to_vec());
+        }
+        keys
+    };
+    let mut txn = store.begin_write().unwrap();
+    for key in &keys[1..] {
+        txn.delete(key).unwrap();
+    }
+    txn.commit().unwrap();
+    store.compact().unwrap();
+    assert!(size(&store) < before / 10, "{} of {before}", size(&store));
+    assert!(store.begin_read().unwrap().get(&keys[0]).unwrap().is_some());
+    drop(store);
+
+    let reader = RocksOptions::new().read_only(true).open(&path).unwrap();
+    assert_eq!(reader.compact().unwrap_err().kind(), ErrorKind::ReadOnly);
+}

@@ -151,3 +151,14 @@ fn the_facts_about_a_store_are_told() {
     assert!(!info.read_only);
     assert!(info.size_on_disk >= 10_000);
 }
+
+#[test]
+fn a_store_can_be_closed_and_kept_from_everybody() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let lock = SledBackend::open(&path).unwrap().close_locked().unwrap();
+    let error = SledBackend::open(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InUse);
+    drop(lock);
+    drop(SledBackend::open(&path).unwrap());
+}
