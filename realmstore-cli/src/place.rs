@@ -363,3 +363,70 @@ fn give(path: &Path, owner: &fs::Metadata) -> io::Result<()> {
 fn give(_path: &Path, _owner: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names in a new directory, where a directory holds a file that says what it is.
+    fn directories(names: [&str; 3]) -> (TempDir, [PathBuf; 3]) {
+        let around = tempfile::tempdir().unwrap();
+        let paths = names.map(|name| around.path().join(name));
+        for path in &paths[..2] {
+            fs::create_dir(path).unwrap();
+            fs::write(
+                path.join("name"),
+                path.file_name().unwrap().to_str().unwrap(),
+            )
+            .unwrap();
+        }
+        (around, paths)
+    }
+
+    fn name_in(directory: &Path) -> String {
+        fs::read_to_string(directory.join("name")).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_swapped_at_once_is_moved_aside_first() {
+        let (_around, [new, place, old]) = directories(["new", "place", "old"]);
+        replace_in_steps(&new, &place, &old).unwrap();
+        assert_eq!(
+            (name_in(&place), name_in(&old)),
+            ("new".into(), "place".into())
+        );
+        assert!(!new.exists());
+        // And comes back where nothing can be put in its place.
+        let (_around, [_, place, old]) = directories(["new", "place", "old"]);
+        let missing = place.with_file_name("missing");
+        let failure = replace_in_steps(&missing, &place, &old).unwrap_err();
+        assert!(
+            failure.to_string().contains("stands there again"),
+            "{failure}"
+        );
+        assert_eq!(name_in(&place), "place");
+        assert!(!old.exists());
+    }
+
+    #[test]
+    fn remains_are_told_from_the_directories_of_others() {
+        let around = tempfile::tempdir().unwrap();
+        for name in [
+            ".store.compacting.a1B2c3",
+            ".store.compacting.a1B2c3d",
+            ".store.compacting.x.compacting.a1B2c3",
+            ".store.copying.a1B2c3",
+            ".store2.compacting.a1B2c3",
+            "store",
+        ] {
+            fs::create_dir(around.path().join(name)).unwrap();
+        }
+        let found = remains(&around.path().join("store"), "compacting").unwrap();
+        assert_eq!(found.len(), 1);
+        for remains in found {
+            remains.remove().unwrap();
+        }
+        assert!(!around.path().join(".store.compacting.a1B2c3").exists());
+        assert_eq!(fs::read_dir(around.path()).unwrap().count(), 5);
+    }
+}

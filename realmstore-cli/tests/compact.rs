@@ -71,7 +71,7 @@ fn workplaces(directory: &Path) -> Vec<String> {
 const PUBLICATIONS: u64 = 3000;
 
 fn stays(number: u64) -> bool {
-    number % 6 == 0
+    number.is_multiple_of(6)
 }
 
 fn id(number: u64) -> PublicationId {
