@@ -10,7 +10,7 @@ use super::query::KeySpan;
 use super::{ForeignEntries, HistoryEntry, RealmStore};
 use crate::backend::{Backend, Order, ReadTxn};
 use crate::key::{Key, KeyBuf};
-use crate::record::{Publication, Requester};
+use crate::record::{Publication, PublicationView, Requester};
 use crate::{Error, ErrorKind, PublicationId, Result, SubscriptionId, Timestamp};
 
 /// What part of a subscription's history is asked for, and by whom: the
@@ -58,6 +58,23 @@ pub struct GetEvents {
     /// on from. It bounds what `topic` and the requester's filter may cost,
     /// which leave out what they have looked at.
     pub max_examined: Option<usize>,
+}
+
+impl GetEvents {
+    /// Whether the topic and the requester that are asked for let a publication
+    /// through. What is damaged in it lets no requester through.
+    ///
+    /// # Errors
+    /// When there is a topic to compare with, and the publication's is damaged.
+    pub fn lets_through(&self, publication: &PublicationView<'_>) -> Result<bool> {
+        if let Some(topic) = &self.topic
+            && publication.topic()? != topic
+        {
+            return Ok(false);
+        }
+        let requester = self.requester.as_ref();
+        Ok(requester.is_none_or(|requester| publication.admits(requester)))
+    }
 }
 
 /// A place in the history of a subscription, to go on from. It stays good
@@ -179,28 +196,15 @@ impl<B: Backend> RealmStore<B> {
         subscription: SubscriptionId,
         options: &GetEvents,
     ) -> Result<Option<HistoryPage>> {
-        if options.limit == Some(0) {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "a limit of 0 events: it is a positive number (WAMP event history)",
-            ));
-        }
         let asked_for = subscription;
         let subscription = self.resolve_subscription(txn, asked_for)?;
-        let foreign = self.foreign_entries(txn, subscription)?;
-        if !self.has_history(txn, subscription, &foreign)? {
+        let Some(entries) = self.history_entries(txn, subscription, options)? else {
             return Ok(None);
-        }
-        let order = if options.reverse {
-            Order::Descending
-        } else {
-            Order::Ascending
         };
-        let range = self.range(txn, subscription, &foreign, options)?;
         let mut page = HistoryPage::default();
         let mut last = None;
         let mut examined = 0;
-        for entry in self.entries(txn, foreign, &range, order, None)? {
+        for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) if error.kind() == ErrorKind::Damaged => {
@@ -225,6 +229,40 @@ impl<B: Backend> RealmStore<B> {
         Ok(Some(page))
     }
 
+    /// The entries of a history that [`get_events`](Self::get_events) looks at:
+    /// those that times, publications and the cursor leave, in the order that is
+    /// asked for, without regard to limits, topic and requester
+    /// ([`lets_through`](GetEvents::lets_through)). For whoever reads a history
+    /// of any length and does not hold it in memory. `None` when no history is
+    /// kept of the subscription, which is no alias here.
+    ///
+    /// # Errors
+    /// As [`get_events`](Self::get_events).
+    pub fn history_entries<'t, X: ReadTxn>(
+        &self,
+        txn: &'t X,
+        subscription: SubscriptionId,
+        options: &GetEvents,
+    ) -> Result<Option<impl Iterator<Item = Result<HistoryEntry>> + use<'t, X, B>>> {
+        if options.limit == Some(0) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "a limit of 0 events: it is a positive number (WAMP event history)",
+            ));
+        }
+        let foreign = self.foreign_entries(txn, subscription)?;
+        if !self.has_history(txn, subscription, &foreign)? {
+            return Ok(None);
+        }
+        let order = if options.reverse {
+            Order::Descending
+        } else {
+            Order::Ascending
+        };
+        let range = self.range(txn, subscription, &foreign, options)?;
+        self.entries(txn, foreign, &range, order, None).map(Some)
+    }
+
     /// The row of an entry, when it is asked for.
     fn row<X: ReadTxn>(
         &self,
@@ -242,15 +280,7 @@ impl<B: Backend> RealmStore<B> {
                 .damaged("the history leads to it, and it is not there")
                 .key(&key));
         };
-        let view = publication.view()?;
-        if let Some(topic) = &options.topic
-            && view.topic()? != topic
-        {
-            return Ok(None);
-        }
-        if let Some(requester) = &options.requester
-            && !view.admits(requester)
-        {
+        if !options.lets_through(&publication.view()?)? {
             return Ok(None);
         }
         Ok(Some(HistoryRow {

@@ -315,9 +315,24 @@ impl History {
 
     /// Takes note of `new` events of one publication under one subscription,
     /// the first of which stands at `first`.
-    pub(super) fn add<X: WriteTxn>(&self, txn: &mut X, first: &EventKey, new: u64) -> Result<()> {
+    pub(super) fn add<X: WriteTxn>(
+        &self,
+        txn: &mut X,
+        first: &EventKey,
+        new: u64,
+        place: Place,
+    ) -> Result<()> {
         match self.position(txn, first.subscription, first.publication) {
-            Ok(stored) => self.add_to(txn, stored, first, 0, new),
+            Ok(stored) => {
+                let is_behind = place == Place::Behind
+                    && stored.is_none_or(|stored| first.timestamp < stored.first);
+                let ordinal = if is_behind {
+                    self.ordinal_behind(txn, first)?
+                } else {
+                    0
+                };
+                self.add_to(txn, stored, first, ordinal, new)
+            }
             Err(error) if error.kind() == ErrorKind::Damaged => {
                 // The new events are among those that are counted. Where the
                 // publication was listed is not known: at the time of one of them.
@@ -338,8 +353,23 @@ impl History {
         }
     }
 
+    /// The ordinal behind all that stand at a time.
+    fn ordinal_behind<X: ReadTxn>(&self, txn: &X, key: &EventKey) -> Result<u32> {
+        let mut scan = self.history.scan_prefix(
+            txn,
+            |out| (key.subscription, key.timestamp).encode(out),
+            Order::Descending,
+        )?;
+        while let Some((row, _)) = scan.next()? {
+            if let Ok(entry) = HistoryEntry::from_bytes(row) {
+                return Ok(entry.ordinal.saturating_add(1));
+            }
+        }
+        Ok(0)
+    }
+
     /// As [`add`](Self::add), to a position that was read already. `ordinal` is
-    /// for a publication that is new to the history.
+    /// for a publication that is new to the history, or to that time in it.
     pub(super) fn add_to<X: WriteTxn>(
         &self,
         txn: &mut X,
@@ -363,7 +393,7 @@ impl History {
                 if first.timestamp < old.first {
                     let earlier = Position {
                         first: first.timestamp,
-                        ordinal: 0,
+                        ordinal,
                         events,
                     };
                     self.unlist(txn, first, old)?;
@@ -449,6 +479,15 @@ impl History {
     }
 }
 
+/// Where a publication goes that is new to a history, among those at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Among those that nobody has put in an order: by its ID.
+    First,
+    /// Behind all that are there.
+    Behind,
+}
+
 /// An event that came or went. One that only changed stays where it is.
 #[derive(Debug, Clone, Copy)]
 pub enum EventChange {
@@ -502,7 +541,7 @@ impl Companion<Events> for History {
 
     fn apply<X: WriteTxn>(&self, txn: &mut X, key: &EventKey, plan: EventChange) -> Result<()> {
         match plan {
-            EventChange::Added => self.add(txn, key, 1),
+            EventChange::Added => self.add(txn, key, 1, Place::First),
             EventChange::Removed => self.remove(txn, key),
             EventChange::Kept => Ok(()),
         }

@@ -30,6 +30,7 @@ pub use self::copy::{Copied, copy, measure};
 use self::foreign::ForeignEvents;
 pub use self::foreign::{CROSSBAR_EVENTS_OID, CrossbarEventKey};
 pub use self::get_events::{Cursor, GetEvents, HistoryPage, HistoryRow};
+use self::history::Place;
 pub use self::history::{EventChange, History, HistoryEntry};
 pub use self::quarantine::{Quarantine, place_of, quarantine};
 pub use self::query::HistoryQuery;
@@ -281,7 +282,33 @@ impl<B: Backend> RealmStore<B> {
         txn: &mut StoreWrite<'_, B>,
         events: impl IntoIterator<Item = &'e Event>,
     ) -> Result<()> {
-        let stored = self.store_runs(txn, events);
+        self.store_runs_or_break_off(txn, events, Place::First)
+    }
+
+    /// Stores events as [`store_events`](Self::store_events), and keeps the order
+    /// in which they are given where it is that of a history: a publication that
+    /// is new to one stands behind those that are there at the same time.
+    ///
+    /// For events that were recorded elsewhere, and are read from there in their
+    /// order. What happens now is [recorded](Self::record).
+    ///
+    /// # Errors
+    /// As [`store_events`](Self::store_events).
+    pub fn store_events_in_order<'e>(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        events: impl IntoIterator<Item = &'e Event>,
+    ) -> Result<()> {
+        self.store_runs_or_break_off(txn, events, Place::Behind)
+    }
+
+    fn store_runs_or_break_off<'e>(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        events: impl IntoIterator<Item = &'e Event>,
+        place: Place,
+    ) -> Result<()> {
+        let stored = self.store_runs(txn, events, place);
         if stored
             .as_ref()
             .is_err_and(|error| error.kind() != ErrorKind::InvalidInput)
@@ -295,6 +322,7 @@ impl<B: Backend> RealmStore<B> {
         &self,
         txn: &mut StoreWrite<'_, B>,
         events: impl IntoIterator<Item = &'e Event>,
+        place: Place,
     ) -> Result<()> {
         let (history,) = self.events.companions();
         // The events of one publication under one subscription that are stored but not in the history yet.
@@ -327,14 +355,14 @@ impl<B: Backend> RealmStore<B> {
                 }
                 finished => {
                     if let Some((first, new)) = finished {
-                        history.add(txn, &first, new)?;
+                        history.add(txn, &first, new, place)?;
                     }
                     Some((key, 1))
                 }
             };
         }
         if let Some((first, new)) = run {
-            history.add(txn, &first, new)?;
+            history.add(txn, &first, new, place)?;
         }
         refused
     }

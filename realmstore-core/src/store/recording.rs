@@ -1,7 +1,7 @@
 //! Recording as it happens: a publication and all whom it was dispatched to,
 //! in one step, in the order of arrival.
 
-use super::history::HistoryEntry;
+use super::history::{HistoryEntry, Place};
 use super::tables::{EventKey, Events, Publications};
 use super::{RealmStore, StoreWrite};
 use crate::backend::{Backend, ReadTxn};
@@ -204,7 +204,7 @@ impl<B: Backend> RealmStore<B> {
                 });
                 Ok(())
             }
-            Err(_) => history.add(txn, &first, new),
+            Err(_) => history.add(txn, &first, new, Place::Behind),
         }
     }
 

@@ -50,33 +50,44 @@ impl<B: Backend> RealmStore<B> {
         publication: &Publication,
         retain: Retain,
     ) -> Result<()> {
-        let rows = self.retained_for(txn, &publication.topic)?;
-        let next = self.next_retained_number(txn, &publication.topic)?;
-        let mut kept = Vec::new();
-        for (key, row) in rows {
-            let is_superseded = row.publication == publication.publication
-                || row.expires_at.is_some_and(|at| at <= publication.timestamp)
-                || !has_lists(publication)
-                || self.has_same_lists(txn, row.publication, publication)?;
-            if is_superseded {
-                self.drop_retained(txn, &key, row.publication, publication.publication)?;
-            } else {
-                kept.push((key, row.publication));
-            }
-        }
-        let too_many = (kept.len() + 1).saturating_sub(MAX_RETAINED_PER_TOPIC);
-        // The oldest one may be the one for everybody; it is the last to go.
-        for (key, id) in kept.iter().skip(1).take(too_many) {
-            self.drop_retained(txn, key, *id, publication.publication)?;
-        }
         let row = Retained {
             topic: publication.topic.clone(),
             publication: publication.publication,
             retained_at: publication.timestamp,
             expires_at: retain.expires_at,
         };
+        self.retain_row(txn, publication, &row)
+    }
+
+    /// As [`retain`](Self::retain), for a row that says all of it: what another
+    /// store retains.
+    pub fn retain_row(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        publication: &Publication,
+        row: &Retained,
+    ) -> Result<()> {
+        let rows = self.retained_for(txn, &row.topic)?;
+        let next = self.next_retained_number(txn, &row.topic)?;
+        let mut kept = Vec::new();
+        for (key, before) in rows {
+            let is_superseded = before.publication == row.publication
+                || before.expires_at.is_some_and(|at| at <= row.retained_at)
+                || !has_lists(publication)
+                || self.has_same_lists(txn, before.publication, publication)?;
+            if is_superseded {
+                self.drop_retained(txn, &key, before.publication, row.publication)?;
+            } else {
+                kept.push((key, before.publication));
+            }
+        }
+        let too_many = (kept.len() + 1).saturating_sub(MAX_RETAINED_PER_TOPIC);
+        // The oldest one may be the one for everybody; it is the last to go.
+        for (key, id) in kept.iter().skip(1).take(too_many) {
+            self.drop_retained(txn, key, *id, row.publication)?;
+        }
         self.retained()
-            .put(txn, &(TextKey::new(&publication.topic), next), &row)
+            .put(txn, &(TextKey::new(&row.topic), next), row)
     }
 
     /// Retains nothing for a topic any more; says how many publications that were.
@@ -180,7 +191,7 @@ impl<B: Backend> RealmStore<B> {
 
     /// What is retained for a topic, the oldest first. Rows that cannot be read
     /// are left out.
-    fn retained_for<X: ReadTxn>(
+    pub fn retained_for<X: ReadTxn>(
         &self,
         txn: &X,
         topic: &str,

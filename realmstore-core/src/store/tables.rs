@@ -125,6 +125,12 @@ impl TextKey {
             &text.as_bytes()[..text.len().min(Self::MAX_LEN)],
         ))
     }
+
+    /// The text, where the key holds all of it.
+    pub fn whole(&self) -> Option<&str> {
+        let text = std::str::from_utf8(&self.0).ok()?;
+        (text.len() < Self::MAX_LEN).then_some(text)
+    }
 }
 
 /// As a text in quotes; its last character may be cut.
