@@ -7,7 +7,9 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use realmstore_core::{Location, SessionId, SubscriptionId, Timestamp};
 
+use crate::history::HistoryArgs;
 use crate::import::Source;
+use crate::retained::RetainedArgs;
 
 /// What a script can tell from the exit code.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check found something, 2 could not do it.";
@@ -71,6 +73,12 @@ pub(crate) enum Command {
         /// Only sessions with this WAMP session ID
         #[arg(long, value_name = "ID")]
         session: Option<SessionId>,
+        /// Only sessions that have not left
+        #[arg(long)]
+        open: bool,
+        /// Only sessions that were there at a time: they had joined, and not left (RFC 3339)
+        #[arg(long, value_name = "TIME")]
+        present_at: Option<Timestamp>,
         #[command(flatten)]
         page: PageArgs,
         #[command(flatten)]
@@ -105,10 +113,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Which subscriptions have history, and of what
+    /// What is known of subscriptions, and which have history, and of what
     ///
-    /// For each subscription: the topics, the number of publications and of
-    /// events, and the times of the first and the last one.
+    /// For each subscription, by ID: what it is to, where the store knows that;
+    /// whether a history is kept of it and how much of one; the number of
+    /// publications and of events, the times of the first and the last one, and
+    /// the topics. An alias is an ID that only stands for another one. All that
+    /// is known of a subscription is in the JSON.
     #[command(after_long_help = "Example:\n  realmstore subscriptions ./my-store")]
     Subscriptions {
         #[command(flatten)]
@@ -119,43 +130,60 @@ pub(crate) enum Command {
     /// The history of a subscription: each publication once
     ///
     /// Each publication stands at the time of its first event under the
-    /// subscription, oldest first. Both ends of a range of time are part of it.
+    /// subscription, oldest first. The options are those of WAMP's
+    /// `wamp.subscription.get_events`, and all that are given must hold.
+    /// Everything is shown, unless it is asked for as somebody sees it. A
+    /// subscription without history is an error (exit code 2), a history in
+    /// which nothing is found is not.
     #[command(after_long_help = "Examples:
   realmstore history ./my-store 5926138259517046 --reverse --limit 10
-  realmstore history ./my-store 5926138259517046 --from-time 2026-11-22T12:00:00Z --json")]
+  realmstore history ./my-store --uri com.example. --match prefix --topic com.example.a --json
+  realmstore history ./my-store 5926138259517046 --from-time 2026-11-22T12:00:00Z --as-authid joe
+  realmstore history ./my-store 5926138259517046 --limit 1000 --cursor")]
     History {
         #[command(flatten)]
         store: Store,
-        /// The subscription's ID, as `realmstore subscriptions` lists it
-        subscription: SubscriptionId,
-        /// Nothing earlier than this (RFC 3339)
-        #[arg(long, value_name = "TIME")]
-        from_time: Option<Timestamp>,
-        /// Nothing later than this (RFC 3339)
-        #[arg(long, value_name = "TIME")]
-        until_time: Option<Timestamp>,
         #[command(flatten)]
-        page: PageArgs,
+        wanted: Box<HistoryArgs>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// What is retained for those who subscribe later, by topic
+    ///
+    /// Everything that the store retains, also what has expired: of each topic
+    /// the last publication that was for everybody, and later ones that were
+    /// for some. As somebody sees it: what they would get if they subscribed
+    /// now, one publication of a topic.
+    #[command(after_long_help = "Examples:
+  realmstore retained ./my-store
+  realmstore retained ./my-store --uri com.example. --match prefix --as-authid joe")]
+    Retained {
+        #[command(flatten)]
+        store: Store,
+        #[command(flatten)]
+        wanted: RetainedArgs,
         #[command(flatten)]
         format: Format,
     },
     /// One record, as JSON
     #[command(after_long_help = "Examples:
   realmstore get ./my-store publication 145182023210062
+  realmstore get ./my-store subscription 5926138259517046
   realmstore get ./my-store session b7dd361d-6dc7-4751-a9a2-38f7a4349ab2")]
     Get {
         #[command(flatten)]
         store: Store,
         /// The kind of record
         table: RecordKind,
-        /// A publication's ID; a session's OID, or a WAMP session ID for the latest session that had it
+        /// A publication's or a subscription's ID; a session's OID, or a WAMP session ID for the latest session that had it
         key: String,
     },
     /// Everything, as JSON Lines or as Parquet
     ///
     /// One object for each record, with its table: sessions by the time of
-    /// joining, publications by time, events by subscription and time. A
-    /// record that is damaged comes as far as it can be read, marked as
+    /// joining, publications by time, events by subscription and time (those at
+    /// the same time in the order of the history), subscriptions by ID, and what
+    /// is retained by topic. A record that is damaged comes as far as it can be read, marked as
     /// damaged, and is named on standard error. So is a page of an LMDB file
     /// that cannot be read at all; what stood there is left out, and the exit
     /// code is 1.
@@ -163,8 +191,8 @@ pub(crate) enum Command {
     Export {
         #[command(flatten)]
         store: Store,
-        /// Write sessions.parquet, publications.parquet and events.parquet
-        /// into DIR, in place of JSON Lines to standard output
+        /// Write a file for each table, such as events.parquet, into DIR, in
+        /// place of JSON Lines to standard output
         ///
         /// DIR is made where there is none. Files that are there are not
         /// overwritten, and a file is there only when it is complete; an
@@ -178,8 +206,9 @@ pub(crate) enum Command {
     },
     /// Records as they are committed, like `tail -f`
     ///
-    /// Prints sessions that join or leave, publications and events, whoever
-    /// commits them: a running Crossbar.io, or another realmstore. With LMDB a
+    /// Prints sessions that join or leave, publications and events, what is
+    /// retained, and what becomes known of subscriptions, whoever commits it: a
+    /// running Crossbar.io, or another realmstore. With LMDB a
     /// router is not disturbed; sled cannot be opened while somebody else has
     /// it open. Keeps the keys of all records in memory (8 to 32 bytes each).
     /// Ends when it is stopped.
@@ -199,14 +228,17 @@ pub(crate) enum Command {
     ///
     /// FROM is a file of JSON Lines as `realmstore export` writes it, - for
     /// standard input, or another store; STORE is made where there is none.
-    /// Indexes and history are made anew. Sessions, publications and events are
-    /// imported, tables of other programs are not: that is `copy`.
+    /// Indexes and history are made anew; what was dispatched at the same time
+    /// stands in a history in the order of the lines. Tables of other programs
+    /// are not imported: that is `copy`.
     ///
     /// A record that is there already is passed over, so an import may be
     /// stopped at any time and run again. One that cannot be imported is named
     /// on standard error with the reason, the others go on, and the exit code
     /// is 1: a record of which the store has another one under the same key, a
-    /// line of more than 64MiB, fields that do not exist.
+    /// line of more than 64MiB, fields that do not exist, a subscription of which
+    /// the store has another one to the same URI, something retained where the
+    /// store retains what is later.
     ///
     /// A record that was exported as damaged is imported as far as it could be
     /// read, with a warning. Nobody can tell whom a damaged publication
@@ -458,4 +490,6 @@ pub(crate) enum RecordKind {
     Session,
     /// A publication
     Publication,
+    /// A subscription, or an alias of one
+    Subscription,
 }

@@ -17,6 +17,12 @@ macro_rules! for_each_record {
             Event {
                 timestamp, subscription, publication, receiver, retained, acknowledged_delivery,
             }
+            Subscription {
+                subscription, alias_of, realm, uri, match_policy, created_at, keeps_history, max_count, max_age, max_bytes,
+            }
+            Retained {
+                topic, publication, retained_at, expires_at,
+            }
         }
     };
 }

@@ -2,7 +2,8 @@
 
 use realmstore_core::key::{Key, KeyBuf};
 use realmstore_core::{
-    Backend, Order, Publication, PublicationId, ReadTxn, RealmStore, Session, SessionId, Uuid,
+    Backend, Order, Publication, PublicationId, ReadTxn, RealmStore, Session, SessionId,
+    Subscription, SubscriptionId, Uuid,
 };
 
 use crate::cli::RecordKind;
@@ -37,6 +38,18 @@ pub(crate) fn run<B: Backend>(
             let mut key = KeyBuf::new();
             id.encode(&mut key);
             print::<Publication>(output, &rows::read(&key, publication.bytes()))
+        }
+        RecordKind::Subscription => {
+            let id: SubscriptionId = key.parse()?;
+            let Some(subscription) = store.subscriptions().get(&txn, &id)? else {
+                return Err(Failure::new(format!(
+                    "subscription {id} is not known by name; \
+                     `realmstore subscriptions` lists those that have history too"
+                )));
+            };
+            let mut key = KeyBuf::new();
+            id.encode(&mut key);
+            print::<Subscription>(output, &rows::read(&key, subscription.bytes()))
         }
     }
 }

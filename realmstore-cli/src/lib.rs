@@ -28,7 +28,10 @@ mod place;
 mod progress;
 mod quarantine;
 mod repair;
+mod requester;
+mod retained;
 mod rows;
+mod subscription;
 mod subscriptions;
 mod table;
 mod tail;
@@ -115,12 +118,16 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
             store,
             authid,
             session,
+            open,
+            present_at,
             page,
             format,
         } => {
             let wanted = lists::WantedSessions {
                 authid: authid.as_deref(),
                 session,
+                open,
+                present_at,
             };
             return past_damage(engines, &store.location, |store| {
                 lists::sessions(store, wanted, page.into(), format.json, output)
@@ -151,15 +158,14 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
         }
         Command::History {
             store,
-            subscription,
-            from_time,
-            until_time,
-            page,
+            wanted,
             format,
-        } => {
-            let query = history::query(from_time, until_time, page.into());
-            history::run(&open(&store)?, subscription, query, format.json, output)
-        }
+        } => history::run(&open(&store)?, *wanted, format.json, output),
+        Command::Retained {
+            store,
+            wanted,
+            format,
+        } => retained::run(&open(&store)?, &wanted, format.json, output),
         Command::Get { store, table, key } => get::run(&open(&store)?, table, &key, output),
         #[cfg(feature = "parquet")]
         Command::Export {

@@ -1,7 +1,9 @@
 //! `sessions`, `publications` and `events`: the records of a table.
 
-use realmstore_core::record::{PublicationView, SessionView};
-use realmstore_core::{Backend, Publication, RealmStore, Session, SessionId, SubscriptionId};
+use realmstore_core::record::{PublicationView, RecordError, SessionView};
+use realmstore_core::{
+    Backend, Publication, RealmStore, Session, SessionId, SubscriptionId, Timestamp,
+};
 use serde_json::Value;
 
 use crate::failure::Result;
@@ -37,6 +39,32 @@ const EVENT_COLUMNS: &[Column] = &[
 pub(crate) struct WantedSessions<'a> {
     pub(crate) authid: Option<&'a str>,
     pub(crate) session: Option<SessionId>,
+    /// Only those that have not left.
+    pub(crate) open: bool,
+    /// Only those that had joined by then, and had not left.
+    pub(crate) present_at: Option<Timestamp>,
+}
+
+impl WantedSessions<'_> {
+    fn admit(&self, view: &SessionView<'_>) -> Result<bool, RecordError> {
+        if self.session.is_some() && self.session != Some(view.session()?)
+            || self.authid.is_some() && self.authid != view.authid()?
+        {
+            return Ok(false);
+        }
+        if !self.open && self.present_at.is_none() {
+            return Ok(true);
+        }
+        let left_at = view.left_at()?;
+        let was_present = match self.present_at {
+            Some(time) => {
+                view.joined_at()?.unwrap_or_default() <= time
+                    && left_at.is_none_or(|left_at| left_at > time)
+            }
+            None => true,
+        };
+        Ok(was_present && (!self.open || left_at.is_none()))
+    }
 }
 
 /// Prints the sessions by the time of joining.
@@ -49,12 +77,7 @@ pub(crate) fn sessions<B: Backend>(
 ) -> Result<()> {
     let txn = store.begin_read()?;
     let mut list = List::new(output, json, SESSION_COLUMNS);
-    let is_wanted = |view: &SessionView<'_>| {
-        Ok(
-            (wanted.session.is_none() || wanted.session == Some(view.session()?))
-                && (wanted.authid.is_none() || wanted.authid == view.authid()?),
-        )
-    };
+    let is_wanted = |view: &SessionView<'_>| wanted.admit(view);
     rows::sessions(store, &txn, page, is_wanted, |found| {
         let damaged = found.warn_of_damage();
         list.add(|| marked(&found, damaged), || session_cells(&found.record))

@@ -3,17 +3,22 @@
 //! Whole records are read one at a time; what is sorted is their times and
 //! keys. No index is relied on, so none can hide a record.
 
+use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::ops::Bound;
 
 use realmstore_core::backend::Backend;
 use realmstore_core::directory::Directory;
 use realmstore_core::key::{Key, KeyBuf, prefix_end};
-use realmstore_core::record::{EventView, PublicationView, Record, RecordError, SessionView};
-use realmstore_core::store::{CROSSBAR_EVENTS_OID, EventKey};
+use realmstore_core::record::{
+    EventView, PublicationView, Record, RecordError, Retained, RetainedView, SessionView,
+    SubscriptionView,
+};
+use realmstore_core::store::{CROSSBAR_EVENTS_OID, EventKey, TextKey};
 use realmstore_core::table::{Slot, Table, TableHandle};
 use realmstore_core::{
-    Event, Order, Publication, PublicationId, ReadTxn, RealmStore, Scan, Session, SubscriptionId,
-    Timestamp, Uuid,
+    ErrorKind, Event, HistoryEntry, HistoryQuery, Order, Publication, PublicationId, ReadTxn,
+    RealmStore, Scan, Session, SessionId, Subscription, SubscriptionId, Timestamp, Uuid,
 };
 
 use crate::failure::Result;
@@ -77,6 +82,12 @@ pub(crate) trait Stored: Record + ToJson + Default {
 
     /// The key as people write it.
     fn key_text(&self) -> String;
+
+    /// What a key that is one says of the record, as people write it.
+    fn place(key: &[u8]) -> Option<String> {
+        let mut keyed = Self::default();
+        keyed.complete(key).then(|| keyed.key_text())
+    }
 }
 
 impl Stored for Session {
@@ -164,6 +175,67 @@ impl Stored for Event {
     }
 }
 
+impl Stored for Subscription {
+    const TABLE: &'static str = "subscriptions";
+
+    fn salvage(view: &SubscriptionView<'_>) -> (Self, Vec<RecordError>) {
+        view.salvage()
+    }
+
+    fn has_unknown_fields(view: &SubscriptionView<'_>) -> bool {
+        view.has_unknown_fields()
+    }
+
+    fn complete(&mut self, key: &[u8]) -> bool {
+        let Ok(subscription) = SubscriptionId::from_bytes(key) else {
+            return false;
+        };
+        if self.subscription.is_unset() {
+            self.subscription = subscription;
+        }
+        true
+    }
+
+    fn key_text(&self) -> String {
+        self.subscription.to_string()
+    }
+}
+
+impl Stored for Retained {
+    const TABLE: &'static str = "retained";
+
+    fn salvage(view: &RetainedView<'_>) -> (Self, Vec<RecordError>) {
+        view.salvage()
+    }
+
+    fn has_unknown_fields(view: &RetainedView<'_>) -> bool {
+        view.has_unknown_fields()
+    }
+
+    fn complete(&mut self, key: &[u8]) -> bool {
+        let Ok((topic, _)) = <(TextKey, u64)>::from_bytes(key) else {
+            return false;
+        };
+        if self.topic.is_empty() {
+            topic
+                .whole()
+                .unwrap_or_default()
+                .clone_into(&mut self.topic);
+        }
+        true
+    }
+
+    fn key_text(&self) -> String {
+        format!("{:?} {}", self.topic, self.publication)
+    }
+
+    /// In the key a number takes the place of the publication.
+    fn place(key: &[u8]) -> Option<String> {
+        let (topic, number) = <(TextKey, u64)>::from_bytes(key).ok()?;
+        Some(format!("{topic} number {number}"))
+    }
+}
+
 /// The place that the key of an event says, as far as it says one, and
 /// whether it is a key. Crossbar.io's keys are shorter than ours, and have the
 /// time in little-endian order.
@@ -208,9 +280,8 @@ pub(crate) fn read<R: Stored>(key: &[u8], value: &[u8]) -> Found<R> {
 
 /// A table and a key, as people write them.
 pub(crate) fn place<R: Stored>(key: &[u8]) -> String {
-    let mut keyed = R::default();
-    if keyed.complete(key) {
-        return format!("{} {}", R::TABLE, keyed.key_text());
+    if let Some(place) = R::place(key) {
+        return format!("{} {place}", R::TABLE);
     }
     let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{} 0x{digits}", R::TABLE)
@@ -286,8 +357,22 @@ fn visit_places<R: Stored, X: ReadTxn>(
     Ok(())
 }
 
+/// The records of a table in the order of its keys.
+pub(crate) fn by_key<T: Table<Record: Stored>, X: ReadTxn>(
+    table: &TableHandle<T>,
+    txn: &X,
+    mut visit: impl FnMut(Found<T::Record>) -> Result<()>,
+) -> Result<()> {
+    let mut scan = table.range(txn, .., Order::Ascending)?;
+    while let Some(entry) = scan.next()? {
+        visit(read(entry.key_bytes(), entry.bytes()))?;
+    }
+    Ok(())
+}
+
 /// The events by subscription and time, those of Crossbar.io's own table among
-/// them; those of one subscription, or all.
+/// them; those of one subscription, or all. Those at the same time come in the
+/// order of the history, so that it can be told from the events alone.
 pub(crate) fn events<B: Backend, X: ReadTxn>(
     store: &RealmStore<B>,
     txn: &X,
@@ -312,13 +397,30 @@ pub(crate) fn events<B: Backend, X: ReadTxn>(
         Some(subscription) => store.events().prefix(txn, &subscription, page.order)?,
         None => store.events().range(txn, .., page.order)?,
     };
+    let mut ordinals = Ordinals::new(store, txn, page.order);
+    // What keys begin with at a time all of whose events have been visited.
+    let mut done: Option<KeyBuf> = None;
     let mut left = page.limit();
     while left > 0 {
         let next_own = own.next()?.map(|entry| (entry.key_bytes(), entry.bytes()));
+        if let (Some((key, _)), Some(done)) = (next_own, &done)
+            && key.starts_with(done)
+        {
+            continue;
+        }
         let own_key = next_own.map(|(key, _)| event_key(key).0);
+        let at_once = match next_own {
+            Some((key, _)) => ordinals.of_events_beside(key)?,
+            None => BTreeMap::new(),
+        };
+        let next_place = own_key.map(|key| match (at_once.is_empty(), page.order) {
+            (true, _) => key,
+            (false, Order::Ascending) => first_at(key),
+            (false, Order::Descending) => last_at(key),
+        });
         while left > 0
             && let Some((_, key)) =
-                foreign.next_if(|(place, _)| own_key.is_none_or(|own| before(*place, own)))
+                foreign.next_if(|(place, _)| next_place.is_none_or(|next| before(*place, next)))
             && let Some(value) = txn.get(&full_key(foreign_slot.unwrap_or_default(), &key))?
         {
             visit(read(&key, value.as_ref()))?;
@@ -327,15 +429,154 @@ pub(crate) fn events<B: Backend, X: ReadTxn>(
         let Some((key, value)) = next_own.filter(|_| left > 0) else {
             break;
         };
-        let found = read(key, value);
-        if found.damage.is_empty() {
-            // The same event in both tables is one event.
-            foreign.next_if(|(place, _)| Some(*place) == own_key);
+        if at_once.is_empty() {
+            let found = read(key, value);
+            if found.damage.is_empty() {
+                // The same event in both tables is one event.
+                foreign.next_if(|(place, _)| Some(*place) == own_key);
+            }
+            visit(found)?;
+            left -= 1;
+            continue;
         }
-        visit(found)?;
-        left -= 1;
+        let time = KeyBuf::from_slice(key.get(..TIME_END).unwrap_or_default());
+        let own_slot = store.events().slot().unwrap_or_default();
+        let mut places = Vec::new();
+        each_under(txn, own_slot, &time, |key, _| {
+            places.push((event_key(key).0, own_slot, Box::from(key)));
+        })?;
+        while let Some((place, key)) =
+            foreign.next_if(|(place, _)| own_key.is_some_and(|key| is_beside(*place, key)))
+        {
+            places.push((place, foreign_slot.unwrap_or_default(), key));
+        }
+        places.sort_by(|(a, a_slot, _), (b, b_slot, _)| {
+            let ordinal = |place: &EventKey| at_once.get(&place.publication).copied();
+            let order = (ordinal(a), a).cmp(&(ordinal(b), b));
+            let order = match page.order {
+                Order::Ascending => order,
+                Order::Descending => order.reverse(),
+            };
+            // Of the same event in both tables, ours comes first.
+            order.then((*b_slot == own_slot).cmp(&(*a_slot == own_slot)))
+        });
+        let mut sound = None;
+        for (place, slot, key) in places {
+            if left == 0 {
+                break;
+            }
+            if slot != own_slot && sound == Some(place) {
+                continue;
+            }
+            if let Some(value) = txn.get(&full_key(slot, &key))? {
+                let found = read(&key, value.as_ref());
+                if found.damage.is_empty() {
+                    sound = Some(place);
+                }
+                visit(found)?;
+                left -= 1;
+            }
+        }
+        done = Some(time);
     }
     Ok(())
+}
+
+/// Where the subscription and the time end in the key of an event.
+const TIME_END: usize = 16;
+
+/// The first place that an event can have beside another, at the same time.
+fn first_at(place: EventKey) -> EventKey {
+    EventKey {
+        publication: PublicationId::default(),
+        receiver: SessionId::default(),
+        ..place
+    }
+}
+
+/// Whether two events are of the same subscription and time.
+fn is_beside(place: EventKey, other: EventKey) -> bool {
+    (place.subscription, place.timestamp) == (other.subscription, other.timestamp)
+}
+
+/// The last place that an event can have beside another, at the same time.
+fn last_at(place: EventKey) -> EventKey {
+    EventKey {
+        publication: PublicationId::from_stored(u64::MAX),
+        receiver: SessionId::from_stored(u64::MAX),
+        ..place
+    }
+}
+
+type Entries<'t> = Peekable<Box<dyn Iterator<Item = realmstore_core::Result<HistoryEntry>> + 't>>;
+
+/// The histories, read beside the events that they follow from.
+struct Ordinals<'t, B, X> {
+    store: &'t RealmStore<B>,
+    txn: &'t X,
+    order: Order,
+    history: Option<(SubscriptionId, Entries<'t>)>,
+    /// The time that was asked for last.
+    last: Option<KeyBuf>,
+}
+
+impl<'t, B: Backend, X: ReadTxn> Ordinals<'t, B, X> {
+    fn new(store: &'t RealmStore<B>, txn: &'t X, order: Order) -> Self {
+        Self {
+            store,
+            txn,
+            order,
+            history: None,
+            last: None,
+        }
+    }
+
+    /// The ordinals of the publications that begin under the subscription and
+    /// at the time of an event, given by its key, when they are in another
+    /// order than that of their IDs; and only for the first event that is there.
+    fn of_events_beside(&mut self, key: &[u8]) -> Result<BTreeMap<PublicationId, u32>> {
+        let mut ordinals = BTreeMap::new();
+        let time = KeyBuf::from_slice(key.get(..TIME_END).unwrap_or_default());
+        // The key of an event has more behind the time.
+        if key.len() <= TIME_END || self.last.as_ref() == Some(&time) {
+            return Ok(ordinals);
+        }
+        self.last = Some(time);
+        let place = event_key(key).0;
+        let (store, txn, order) = (self.store, self.txn, self.order);
+        let (_, entries) = match &mut self.history {
+            Some(history) if history.0 == place.subscription => history,
+            history => {
+                let query = HistoryQuery {
+                    order,
+                    ..HistoryQuery::default()
+                };
+                let entries: Box<dyn Iterator<Item = _>> =
+                    Box::new(store.history(txn, place.subscription, query)?);
+                history.insert((place.subscription, entries.peekable()))
+            }
+        };
+        let is_not_behind = |entry: &HistoryEntry| match order {
+            Order::Ascending => entry.timestamp <= place.timestamp,
+            Order::Descending => entry.timestamp >= place.timestamp,
+        };
+        while let Some(entry) = entries.next_if(|entry| entry.as_ref().map_or(true, is_not_behind))
+        {
+            match entry {
+                Ok(entry) if entry.timestamp == place.timestamp => {
+                    ordinals.insert(entry.publication, entry.ordinal);
+                }
+                Ok(_) => {}
+                // The events are what is read here.
+                Err(error) if error.kind() == ErrorKind::Damaged => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if ordinals.values().all(|ordinal| *ordinal == 0) {
+            ordinals.clear();
+        }
+        Ok(ordinals)
+    }
 }
 
 /// Where the events of Crossbar.io's own table would stand in ours.

@@ -98,6 +98,11 @@ impl<'o> List<'o> {
         }
     }
 
+    /// Whether it is printed as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Adds a row, in the form that is asked for.
     pub(crate) fn add(
         &mut self,
@@ -259,6 +264,23 @@ pub(crate) fn grouped(number: impl TryInto<u64>) -> String {
     grouped
 }
 
+/// A span of time, in nanoseconds, in the largest unit of which it is a whole number.
+pub(crate) fn duration(nanos: u64) -> String {
+    const UNITS: [(u64, &str); 6] = [
+        (86_400_000_000_000, "d"),
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "min"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1, "ns"),
+    ];
+    let fits = |(length, _): &&(u64, &str)| nanos >= *length && nanos.is_multiple_of(*length);
+    match UNITS.iter().find(fits) {
+        Some((length, unit)) => format!("{} {unit}", grouped(nanos / length)),
+        None => "0 s".to_owned(),
+    }
+}
+
 /// A number of bytes in the unit that suits it.
 pub(crate) fn bytes(number: u64) -> String {
     let (mut amount, mut unit) = (number as f64, "bytes");
@@ -307,6 +329,19 @@ mod tests {
             (1_234_567, "1,234,567"),
         ] {
             assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn a_duration_comes_in_the_largest_unit_that_says_all_of_it() {
+        for (nanos, text) in [
+            (0, "0 s"),
+            (1, "1 ns"),
+            (1_500_000_000, "1,500 ms"),
+            (90_000_000_000, "90 s"),
+            (7 * 86_400_000_000_000, "7 d"),
+        ] {
+            assert_eq!(duration(nanos), text);
         }
     }
 

@@ -6,14 +6,17 @@
 //! committed. That is exact, takes no index, and never holds a snapshot of a
 //! running router for longer than one look at the keys.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
 
 use realmstore_core::directory::Directory;
 use realmstore_core::key::Key;
+use realmstore_core::record::Retained;
 use realmstore_core::store::{CROSSBAR_EVENTS_OID, CrossbarEventKey, EventKey};
 use realmstore_core::table::Slot;
 use realmstore_core::{
-    Backend, ErrorKind, Event, Location, Publication, ReadTxn, RealmStore, Session, Timestamp,
+    Backend, ErrorKind, Event, Location, Publication, ReadTxn, RealmStore, Session, Subscription,
+    Timestamp,
 };
 
 use crate::engines::Engines;
@@ -23,6 +26,7 @@ use crate::json::ToJson;
 use crate::lists::arguments;
 use crate::output::Output;
 use crate::rows::{self, Found, Stored};
+use crate::subscription::subscribed_to;
 use crate::table::{excerpt, optional, text};
 
 /// How often the store is looked at. Crossbar.io commits every 200 ms.
@@ -112,6 +116,9 @@ struct Seen {
     events: Vec<[u8; 32]>,
     foreign_slot: Option<Slot>,
     foreign_events: Vec<[u8; 16]>,
+    /// Keys, and hashes of what stands there: that may change.
+    subscriptions: Vec<(Box<[u8]>, u64)>,
+    retained: Vec<(Box<[u8]>, u64)>,
 }
 
 impl Seen {
@@ -129,6 +136,8 @@ impl Seen {
             events: keys(txn, store.events().slot(), |key, _| key.try_into().ok())?,
             foreign_slot,
             foreign_events: keys(txn, foreign_slot, |key, _| key.try_into().ok())?,
+            subscriptions: keys(txn, store.subscriptions().slot(), key_and_hash)?,
+            retained: keys(txn, store.retained().slot(), key_and_hash)?,
         })
     }
 
@@ -158,6 +167,12 @@ impl Seen {
         for key in added(&before.foreign_events, &self.foreign_events) {
             note(get(txn, self.foreign_slot, key)?.map(News::Event));
         }
+        for (key, _) in added(&before.subscriptions, &self.subscriptions) {
+            note(get(txn, store.subscriptions().slot(), key)?.map(News::Subscription));
+        }
+        for (key, _) in added(&before.retained, &self.retained) {
+            note(get(txn, store.retained().slot(), key)?.map(News::Retained));
+        }
         all.sort_by_key(News::time);
         Ok(all)
     }
@@ -172,11 +187,11 @@ impl Seen {
 
 /// What is kept of each record of a table. A record under a key that is none
 /// cannot be followed; `verify` names it.
-fn keys<X: ReadTxn, const N: usize>(
+fn keys<X: ReadTxn, K>(
     txn: &X,
     slot: Option<Slot>,
-    kept: impl Fn(&[u8], &[u8]) -> Option<[u8; N]>,
-) -> Result<Vec<[u8; N]>> {
+    kept: impl Fn(&[u8], &[u8]) -> Option<K>,
+) -> Result<Vec<K>> {
     let Some(slot) = slot else {
         return Ok(Vec::new());
     };
@@ -185,15 +200,18 @@ fn keys<X: ReadTxn, const N: usize>(
     Ok(keys)
 }
 
+fn key_and_hash(key: &[u8], value: &[u8]) -> Option<(Box<[u8]>, u64)> {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(value);
+    Some((key.into(), hasher.finish()))
+}
+
 /// What is among the keys now and was not before. Both are in order.
-fn added<'k, const N: usize>(
-    before: &'k [[u8; N]],
-    now: &'k [[u8; N]],
-) -> impl Iterator<Item = &'k [u8; N]> {
+fn added<'k, K: Ord>(before: &'k [K], now: &'k [K]) -> impl Iterator<Item = &'k K> {
     let mut before = before.iter().peekable();
     now.iter().filter(move |key| {
-        while before.next_if(|old| old < key).is_some() {}
-        before.next_if_eq(key).is_none()
+        while before.next_if(|old| *old < *key).is_some() {}
+        before.next_if(|old| *old == *key).is_none()
     })
 }
 
@@ -202,11 +220,14 @@ fn get<R: Stored, X: ReadTxn>(txn: &X, slot: Option<Slot>, key: &[u8]) -> Result
     Ok(value.map(|value| rows::read(key, value.as_ref())))
 }
 
-/// A record that is new, or a session that has left.
+/// A record that is new, a session that has left, or a subscription of which
+/// something else is known.
 enum News {
     Session(Found<Session>),
     Publication(Found<Publication>),
     Event(Found<Event>),
+    Subscription(Found<Subscription>),
+    Retained(Found<Retained>),
 }
 
 impl News {
@@ -219,6 +240,8 @@ impl News {
                 .unwrap_or_default(),
             Self::Publication(found) => found.record.timestamp,
             Self::Event(found) => found.record.timestamp,
+            Self::Subscription(found) => found.record.created_at.unwrap_or_default(),
+            Self::Retained(found) => found.record.retained_at,
         }
     }
 
@@ -228,6 +251,8 @@ impl News {
                 Self::Session(found) => export::print(output, found),
                 Self::Publication(found) => export::print(output, found),
                 Self::Event(found) => export::print(output, found),
+                Self::Subscription(found) => export::print(output, found),
+                Self::Retained(found) => export::print(output, found),
             };
         }
         let time = self.time();
@@ -265,6 +290,29 @@ impl News {
                     event.publication,
                     optional(event.receiver),
                     event.subscription
+                ))
+            }
+            Self::Subscription(found) => {
+                found.warn_of_damage();
+                let subscription = &found.record;
+                let stands_for = match subscription.alias_of {
+                    Some(own) => format!("stands for subscription {own}"),
+                    None => format!("is to {}", text(&subscribed_to(subscription))),
+                };
+                output.line(format_args!(
+                    "{:30}  known       subscription {} {stands_for}",
+                    optional(subscription.created_at),
+                    subscription.subscription
+                ))
+            }
+            Self::Retained(found) => {
+                found.warn_of_damage();
+                let row = &found.record;
+                output.line(format_args!(
+                    "{time}  retained    {} for {}, until {}",
+                    row.publication,
+                    text(&row.topic),
+                    optional(row.expires_at)
                 ))
             }
         }

@@ -19,8 +19,8 @@ use common::{
 };
 use realmstore::lmdb::{FileFormat, LmdbBackend, sniff};
 use realmstore::{
-    Event, Publication, PublicationId, RealmStore, Session, SessionId, SubscriptionId, Timestamp,
-    Uuid, WriteTxn,
+    Event, MatchPolicy, Publication, PublicationId, RealmStore, Retain, Session, SessionId,
+    SubscriptionId, Timestamp, Uuid, WriteTxn,
 };
 use serde_json::Value;
 
@@ -142,6 +142,61 @@ fn what_is_committed_is_followed_each_record_once() {
     assert_eq!(
         tail.next_json()["record"]["left_at"],
         "2026-11-22T07:20:00.000000500Z"
+    );
+    tail.assert_quiet();
+}
+
+#[test]
+fn what_becomes_known_of_subscriptions_and_is_retained_is_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    publish(&store, 1);
+    let from = "1971-01-01T00:00:00Z";
+    let tail = Tail::start(directory.path(), &["--from-time", from]);
+    assert!(tail.next().contains("published"));
+    assert!(tail.next().contains("dispatched"));
+
+    let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+    let mut txn = store.begin_write().unwrap();
+    let policy = MatchPolicy::Prefix;
+    let id = store.subscription_id(&mut txn, "realm1", "com.example.", policy, now);
+    let id = id.unwrap();
+    txn.commit().unwrap();
+    assert_eq!(
+        tail.next(),
+        format!("{now}  known       subscription {id} is to com.example. by prefix in realm1")
+    );
+    // The same ID stands for the one, and then for another.
+    let own = SubscriptionId::new(8).unwrap();
+    let mut txn = store.begin_write().unwrap();
+    store.alias_subscription(&mut txn, own, id).unwrap();
+    txn.commit().unwrap();
+    let nobody_knows_when = format!("{:30}", "-");
+    assert_eq!(
+        tail.next(),
+        format!("{nobody_knows_when}  known       subscription 8 stands for subscription {id}")
+    );
+    let mut txn = store.begin_write().unwrap();
+    let other = store.subscription_id(&mut txn, "realm1", "com.other", policy, now);
+    let other = other.unwrap();
+    store.alias_subscription(&mut txn, own, other).unwrap();
+    txn.commit().unwrap();
+    assert!(
+        tail.next()
+            .ends_with(&format!("8 stands for subscription {other}"))
+    );
+    assert!(tail.next().contains("com.other by prefix"));
+
+    let mut txn = store.begin_write().unwrap();
+    let publication = Publication::new(PublicationId::new(1).unwrap(), now, "com.example.a");
+    let retain = Retain {
+        expires_at: Some(now),
+    };
+    store.retain(&mut txn, &publication, retain).unwrap();
+    txn.commit().unwrap();
+    assert_eq!(
+        tail.next(),
+        format!("{now}  retained    1 for com.example.a, until {now}")
     );
     tail.assert_quiet();
 }

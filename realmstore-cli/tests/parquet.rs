@@ -17,7 +17,13 @@ use realmstore::{Publication, PublicationId, Session, SessionId, Timestamp, Writ
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const TABLES: [&str; 3] = ["sessions", "publications", "events"];
+const TABLES: [&str; 5] = [
+    "sessions",
+    "publications",
+    "events",
+    "subscriptions",
+    "retained",
+];
 
 /// What the two read of the files in a directory.
 fn read(directory: &Path) -> Value {
@@ -99,7 +105,7 @@ fn assert_read_as_exported(store: &Path) -> Value {
 fn the_recording_reads_in_both_as_it_is_exported() {
     let recording = copy_of_recording();
     let read = assert_read_as_exported(recording.path());
-    for (table, rows) in TABLES.into_iter().zip([4, 117, 276]) {
+    for (table, rows) in TABLES.into_iter().zip([4, 117, 276, 0, 0]) {
         assert_eq!(read[table]["duckdb"]["count"], rows);
     }
 }
@@ -160,6 +166,9 @@ fn each_column_has_the_type_of_its_field_in_both() {
         ),
         ("publications", "enc_algo", "uint8", "UTINYINT"),
         ("events", "subscription", "uint64", "UBIGINT"),
+        ("subscriptions", "alias_of", "uint64", "UBIGINT"),
+        ("subscriptions", "match_policy", "string", "VARCHAR"),
+        ("subscriptions", "max_age", "uint64", "UBIGINT"),
         (
             "events",
             "timestamp",
@@ -274,6 +283,12 @@ fn no_file_is_overwritten_and_none_is_left_half_done() {
     text(&export(recording.path(), &files));
     assert_eq!(
         names(&files),
-        ["events.parquet", "publications.parquet", "sessions.parquet"]
+        [
+            "events.parquet",
+            "publications.parquet",
+            "retained.parquet",
+            "sessions.parquet",
+            "subscriptions.parquet"
+        ]
     );
 }

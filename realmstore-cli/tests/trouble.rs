@@ -351,6 +351,7 @@ fn a_record_that_is_not_there_is_an_error() {
     for (table, key, message) in [
         ("publication", "1", "there is no publication 1"),
         ("publication", "x", "\"x\" is not a publication ID"),
+        ("subscription", "1", "subscription 1 is not known by name"),
         (
             "session",
             "1",
@@ -366,18 +367,6 @@ fn a_record_that_is_not_there_is_an_error() {
         let found = failure(&["get", store, table, key]);
         assert!(found.contains(message), "{found}");
     }
-}
-
-#[test]
-fn a_subscription_without_history_is_told_and_is_no_error() {
-    let store = copy_of_recording();
-    let output = run_on(store.path(), "history", &["7"]);
-    assert_eq!(text(&output), "");
-    assert_eq!(
-        stderr(&output),
-        "realmstore: no history of subscription 7\n"
-    );
-    assert!(clean_lines(&run_on(store.path(), "history", &["7", "--json"])).is_empty());
 }
 
 #[test]

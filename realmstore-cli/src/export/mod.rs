@@ -11,7 +11,8 @@ use crate::lists::mark;
 use crate::output::Output;
 use crate::rows::{self, Found, Page, Stored};
 
-/// Prints all records: sessions, then publications, then events.
+/// Prints all records: sessions, publications, events, subscriptions, and what
+/// is retained.
 pub(crate) fn run<B: Backend>(store: &RealmStore<B>, output: &mut Output) -> Result<()> {
     let txn = store.begin_read()?;
     rows::sessions(
@@ -28,7 +29,9 @@ pub(crate) fn run<B: Backend>(store: &RealmStore<B>, output: &mut Output) -> Res
         |_| Ok(true),
         |found| print(output, &found),
     )?;
-    rows::events(store, &txn, None, Page::ALL, |found| print(output, &found))
+    rows::events(store, &txn, None, Page::ALL, |found| print(output, &found))?;
+    rows::by_key(store.subscriptions(), &txn, |found| print(output, &found))?;
+    rows::by_key(store.retained(), &txn, |found| print(output, &found))
 }
 
 /// Prints a record as a line of its own, with its table.

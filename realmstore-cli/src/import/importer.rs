@@ -2,10 +2,14 @@
 
 use realmstore_core::directory::Directory;
 use realmstore_core::key::{Key, KeyBuf};
-use realmstore_core::store::{CROSSBAR_EVENTS_OID, CrossbarEventKey, EventKey};
-use realmstore_core::table::Slot;
+use realmstore_core::record::Retained;
+use realmstore_core::store::{
+    CROSSBAR_EVENTS_OID, CrossbarEventKey, EventKey, RetainedPublications, TextKey,
+};
+use realmstore_core::table::{Slot, Table};
 use realmstore_core::{
-    Backend, ErrorKind, Event, Publication, ReadTxn, RealmStore, Session, StoreWrite, WriteTxn,
+    Backend, ErrorKind, Event, HistoryQuery, Order, Publication, ReadTxn, RealmStore, Session,
+    StoreWrite, Subscription, WriteTxn,
 };
 use serde_json::Value;
 
@@ -44,11 +48,6 @@ pub(super) trait Import: Stored + FromJson + PartialEq {
     /// What it must have and has not.
     fn lacks(&self) -> Option<&'static str>;
 
-    /// Its key, without the slot.
-    fn key(&self) -> KeyBuf;
-
-    fn slot<B: Backend>(store: &RealmStore<B>) -> Option<Slot>;
-
     /// Makes of what could be read of a damaged record one that nobody gets to
     /// see for whom it was not meant.
     fn close(&mut self) {}
@@ -57,10 +56,7 @@ pub(super) trait Import: Stored + FromJson + PartialEq {
     fn stored<B: Backend>(
         &self,
         importer: &mut Importer<'_, B>,
-    ) -> Result<Option<rows::Found<Self>>> {
-        let slot = Self::slot(importer.store);
-        importer.read(slot, &self.key())
-    }
+    ) -> Result<Option<rows::Found<Self>>>;
 
     /// Stores it; the reason, where the store does not take it and is as it was before.
     fn put<B: Backend>(
@@ -79,12 +75,11 @@ impl Import for Session {
         }
     }
 
-    fn key(&self) -> KeyBuf {
-        KeyBuf::from_slice(self.oid.as_bytes())
-    }
-
-    fn slot<B: Backend>(store: &RealmStore<B>) -> Option<Slot> {
-        store.sessions().slot()
+    fn stored<B: Backend>(
+        &self,
+        importer: &mut Importer<'_, B>,
+    ) -> Result<Option<rows::Found<Self>>> {
+        importer.read(importer.store.sessions().slot(), self.oid.as_bytes())
     }
 
     fn put<B: Backend>(
@@ -109,14 +104,14 @@ impl Import for Publication {
         self.publication.is_unset().then_some("publication")
     }
 
-    fn key(&self) -> KeyBuf {
-        let mut key = KeyBuf::new();
-        self.publication.encode(&mut key);
-        key
-    }
-
-    fn slot<B: Backend>(store: &RealmStore<B>) -> Option<Slot> {
-        store.publications().slot()
+    fn stored<B: Backend>(
+        &self,
+        importer: &mut Importer<'_, B>,
+    ) -> Result<Option<rows::Found<Self>>> {
+        importer.read(
+            importer.store.publications().slot(),
+            &bytes_of(&self.publication),
+        )
     }
 
     /// Of lists of receivers, those that cannot be read are empty, and texts
@@ -151,16 +146,6 @@ impl Import for Event {
         }
     }
 
-    fn key(&self) -> KeyBuf {
-        let mut key = KeyBuf::new();
-        EventKey::from(self).encode(&mut key);
-        key
-    }
-
-    fn slot<B: Backend>(store: &RealmStore<B>) -> Option<Slot> {
-        store.events().slot()
-    }
-
     fn stored<B: Backend>(
         &self,
         importer: &mut Importer<'_, B>,
@@ -173,8 +158,7 @@ impl Import for Event {
         {
             importer.store_events()?;
         }
-        let slot = Self::slot(importer.store);
-        if let Some(found) = importer.read(slot, &self.key())? {
+        if let Some(found) = importer.read(importer.store.events().slot(), &bytes_of(&place))? {
             return Ok(Some(found));
         }
         // Crossbar.io may have written it, to its own table.
@@ -198,6 +182,141 @@ impl Import for Event {
     }
 }
 
+impl Import for Subscription {
+    fn lacks(&self) -> Option<&'static str> {
+        self.subscription.is_unset().then_some("subscription")
+    }
+
+    fn stored<B: Backend>(
+        &self,
+        importer: &mut Importer<'_, B>,
+    ) -> Result<Option<rows::Found<Self>>> {
+        importer.read(
+            importer.store.subscriptions().slot(),
+            &bytes_of(&self.subscription),
+        )
+    }
+
+    fn put<B: Backend>(
+        self,
+        importer: &mut Importer<'_, B>,
+        _fate: Fate,
+    ) -> Result<Result<(), String>> {
+        let store = importer.store;
+        let txn = importer.txn()?;
+        let id = self.subscription;
+        if self.alias_of.is_some() {
+            let newest = HistoryQuery {
+                order: Order::Descending,
+                limit: Some(1),
+                ..HistoryQuery::default()
+            };
+            if store.history(txn, id, newest)?.next().is_some() {
+                return Ok(Err(format!(
+                    "{id} cannot stand for another subscription: it has a history itself"
+                )));
+            }
+        }
+        if let (Some(realm), Some(uri)) = (&self.realm, &self.uri) {
+            let policy = self.match_policy.unwrap_or_default();
+            match store.find_subscription(txn, realm, uri, policy) {
+                Ok(Some(other)) if other.subscription != id => {
+                    return Ok(Err(format!(
+                        "subscription {} of the store is to the same URI: it stays the one that is known by it",
+                        other.subscription
+                    )));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Damaged => {
+                    return Ok(Err(format!(
+                        "nobody can tell whether another subscription is to the same URI: {error}"
+                    )));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        refused_or_failed(store.subscriptions().put(txn, &id, &self))
+    }
+}
+
+impl Import for Retained {
+    fn lacks(&self) -> Option<&'static str> {
+        match (self.topic.is_empty(), self.publication.is_unset()) {
+            (true, _) => Some("topic"),
+            (_, true) => Some("publication"),
+            _ => None,
+        }
+    }
+
+    /// Nobody can tell any more for how long: not any longer.
+    fn close(&mut self) {
+        self.expires_at.get_or_insert(self.retained_at);
+    }
+
+    fn stored<B: Backend>(
+        &self,
+        importer: &mut Importer<'_, B>,
+    ) -> Result<Option<rows::Found<Self>>> {
+        let found = retained_row(importer, self)?;
+        Ok(found.map(|(_, found)| found))
+    }
+
+    fn put<B: Backend>(
+        self,
+        importer: &mut Importer<'_, B>,
+        fate: Fate,
+    ) -> Result<Result<(), String>> {
+        let store = importer.store;
+        let replace = importer.replace;
+        if fate == Fate::Replaced
+            && let Some((key, _)) = retained_row(importer, &self)?
+        {
+            return refused_or_failed(store.retained().put(importer.txn()?, &key, &self));
+        }
+        let txn = importer.txn()?;
+        let id = self.publication;
+        let publication = match store.publications().get(txn, &id)? {
+            None => return Ok(Err(format!("there is no publication {id}"))),
+            Some(publication) => publication.to_owned(),
+        };
+        let publication = match publication {
+            Ok(publication) => publication,
+            Err(error) => return Ok(Err(format!("its publication cannot be read: {error}"))),
+        };
+        let mut rows = store.retained_for(txn, &self.topic)?.into_iter();
+        if !replace && rows.any(|(_, row)| row.retained_at > self.retained_at) {
+            return Ok(Err(
+                "the store retains a later publication for this topic: --replace retains this one"
+                    .to_owned(),
+            ));
+        }
+        refused_or_failed(store.retain_row(txn, &publication, &self))
+    }
+}
+
+/// The row of a topic's retained publication that the store has, with its key:
+/// the number in that is the store's own.
+fn retained_row<B: Backend>(
+    importer: &mut Importer<'_, B>,
+    wanted: &Retained,
+) -> Result<Option<(<RetainedPublications as Table>::Key, rows::Found<Retained>)>> {
+    let store = importer.store;
+    let txn = importer.txn()?;
+    let topic = (TextKey::new(&wanted.topic),);
+    let mut scan = store.retained().prefix(txn, &topic, Order::Ascending)?;
+    while let Some(entry) = scan.next()? {
+        let found = rows::read::<Retained>(entry.key_bytes(), entry.bytes());
+        let (topic, publication) = (&found.record.topic, found.record.publication);
+        if let Ok(key) = entry.key()
+            && *topic == wanted.topic
+            && publication == wanted.publication
+        {
+            return Ok(Some((key, found)));
+        }
+    }
+    Ok(None)
+}
+
 /// What the store refuses before it writes anything is the record's fault;
 /// after any other error the transaction can only be dropped.
 fn refused_or_failed(put: realmstore_core::Result<()>) -> Result<Result<(), String>> {
@@ -208,6 +327,12 @@ fn refused_or_failed(put: realmstore_core::Result<()>) -> Result<Result<(), Stri
     }
 }
 
+fn bytes_of(key: &impl Key) -> KeyBuf {
+    let mut bytes = KeyBuf::new();
+    key.encode(&mut bytes);
+    bytes
+}
+
 /// Puts records into a store, in commits of bounded size. What has not been
 /// committed when this is dropped is not in the store.
 pub(super) struct Importer<'s, B: Backend> {
@@ -215,7 +340,8 @@ pub(super) struct Importer<'s, B: Backend> {
     replace: bool,
     txn: Option<StoreWrite<'s, B>>,
     /// New events, in the order of their keys, that are not stored yet: the
-    /// history is touched once for all receivers of a publication.
+    /// history is touched once for all receivers of a publication, and those at
+    /// the same time stand in it in the order in which they came.
     events: Vec<Event>,
     /// The slot of Crossbar.io's own events, as the transaction sees it.
     crossbar_events: Option<Slot>,
@@ -309,7 +435,7 @@ impl<'s, B: Backend> Importer<'s, B> {
         }
         let events = std::mem::take(&mut self.events);
         let store = self.store;
-        Ok(store.store_events(self.txn()?, &events)?)
+        Ok(store.store_events_in_order(self.txn()?, &events)?)
     }
 
     fn txn(&mut self) -> Result<&mut StoreWrite<'s, B>> {

@@ -9,7 +9,10 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use realmstore_core::{Backend, Engine, Event, Location, Publication, RealmStore, Session};
+use realmstore_core::record::Retained;
+use realmstore_core::{
+    Backend, Engine, Event, Location, Publication, RealmStore, Session, Subscription,
+};
 use serde_json::Value;
 
 use self::importer::{Candidate, Fate, Import, Importer};
@@ -224,6 +227,8 @@ impl<'s, B: Backend> Run<'s, B> {
             Session::TABLE => self.fields::<Session>(place, fields, is_damaged, bytes),
             Publication::TABLE => self.fields::<Publication>(place, fields, is_damaged, bytes),
             Event::TABLE => self.fields::<Event>(place, fields, is_damaged, bytes),
+            Subscription::TABLE => self.fields::<Subscription>(place, fields, is_damaged, bytes),
+            Retained::TABLE => self.fields::<Retained>(place, fields, is_damaged, bytes),
             table => {
                 let (table, names) = (excerpt(table), TABLES.join(", "));
                 self.refuse(
@@ -287,6 +292,14 @@ impl<'s, B: Backend> Run<'s, B> {
             },
         )?;
         rows::events(source, &txn, None, Page::ALL, |found| {
+            next(&self.progress);
+            self.found(found)
+        })?;
+        rows::by_key(source.subscriptions(), &txn, |found| {
+            next(&self.progress);
+            self.found(found)
+        })?;
+        rows::by_key(source.retained(), &txn, |found| {
             next(&self.progress);
             self.found(found)
         })?;
@@ -357,7 +370,13 @@ impl<'s, B: Backend> Run<'s, B> {
 }
 
 /// The names of the tables.
-const TABLES: [&str; 3] = [Session::TABLE, Publication::TABLE, Event::TABLE];
+const TABLES: [&str; 5] = [
+    Session::TABLE,
+    Publication::TABLE,
+    Event::TABLE,
+    Subscription::TABLE,
+    Retained::TABLE,
+];
 
 /// The table of a line, the fields of its record, and whether it is marked as damaged.
 fn parse(line: &[u8]) -> Result<(String, Object, bool), String> {

@@ -2,7 +2,8 @@
 //!
 //! * Fields have the names and the order of the data model; an unset field is
 //!   left out.
-//! * Times are RFC 3339 with nine digits, IDs and codes are numbers.
+//! * Times are RFC 3339 with nine digits, IDs and codes are numbers; a match
+//!   policy has its name in WAMP.
 //! * Byte strings follow WAMP's JSON convention: a text of U+0000 and then
 //!   Base64.
 //! * CBOR becomes the same value in JSON. What JSON cannot hold exactly is
@@ -18,10 +19,10 @@ mod numbers;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use realmstore_core::cbor::Cbor;
-use realmstore_core::record::Quarantined;
+use realmstore_core::record::{Quarantined, Retained};
 use realmstore_core::{
-    EncAlgo, EncSerializer, Event, Publication, PublicationId, Session, SessionId, SubscriptionId,
-    Timestamp, Uuid,
+    EncAlgo, EncSerializer, Event, MatchPolicy, Publication, PublicationId, Session, SessionId,
+    Subscription, SubscriptionId, Timestamp, Uuid,
 };
 use serde_json::Value;
 
@@ -166,6 +167,9 @@ scalars! {
     i32: "an integer of 32 bits",
         |value| (*value).into(),
         |json| json.as_i64()?.try_into().ok();
+    u64: "an integer of 64 bits that is not negative",
+        |value| (*value).into(),
+        |json| json.as_u64();
     String: "a text",
         |text| text.as_str().into(),
         |json| json.as_str().map(str::to_owned);
@@ -190,6 +194,9 @@ scalars! {
     EncSerializer: "a code from 0 to 255",
         |serializer| serializer.0.into(),
         |json| json.as_u64()?.try_into().ok().map(Self);
+    MatchPolicy: "exact, prefix or wildcard",
+        |policy| policy.name().into(),
+        |json| json.as_str()?.parse().ok();
     Vec<u8>: "a byte string: U+0000, and then its Base64",
         |bytes| from_bytes(bytes),
         |json| to_bytes(json.as_str()?);

@@ -1,9 +1,10 @@
 //! Stores in which every field is set somewhere, to ordinary and to odd values.
 
 use realmstore::cbor::{Cbor, Value};
+use realmstore::record::Retained;
 use realmstore::{
-    EncAlgo, EncSerializer, Event, Publication, PublicationId, Session, SessionId, SubscriptionId,
-    Timestamp, Uuid, WriteTxn,
+    EncAlgo, EncSerializer, Event, MatchPolicy, Publication, PublicationId, Session, SessionId,
+    Subscription, SubscriptionId, Timestamp, Uuid, WriteTxn,
 };
 
 /// Numbers that look random, and are the same for the same seed (SplitMix64).
@@ -170,6 +171,44 @@ impl Numbers {
             acknowledged_delivery: self.maybe(Self::flag),
         }
     }
+
+    /// A subscription, or an alias of one. Its ID is none that an event has.
+    fn subscription(&mut self) -> Subscription {
+        let subscription = SubscriptionId::from_stored(100 + self.below(1 << 50));
+        if self.below(4) == 0 {
+            return Subscription {
+                subscription,
+                alias_of: Some(SubscriptionId::from_stored(self.id())),
+                ..Subscription::default()
+            };
+        }
+        Subscription {
+            subscription,
+            alias_of: None,
+            realm: self.maybe(Self::text),
+            uri: self.maybe(|numbers| format!("{}.{subscription}", numbers.text())),
+            match_policy: self.maybe(|numbers| match numbers.below(3) {
+                0 => MatchPolicy::Exact,
+                1 => MatchPolicy::Prefix,
+                _ => MatchPolicy::Wildcard,
+            }),
+            created_at: self.maybe(Self::time),
+            keeps_history: self.maybe(Self::flag),
+            max_count: self.maybe(Self::next),
+            max_age: self.maybe(Self::next),
+            max_bytes: self.maybe(Self::next),
+        }
+    }
+
+    /// A row that retains a publication, for a topic of its own.
+    fn retained(&mut self, publication: PublicationId) -> Retained {
+        Retained {
+            topic: format!("{}.{publication}", self.text()),
+            publication,
+            retained_at: self.time(),
+            expires_at: self.maybe(Self::time),
+        }
+    }
 }
 
 /// Stores that many records of each kind in a new store.
@@ -179,10 +218,15 @@ pub fn fill(location: &str, seed: u64, records: u64) {
     let mut txn = store.begin_write().unwrap();
     for _ in 0..records {
         store.session_joined(&mut txn, &numbers.session()).unwrap();
-        store
-            .store_publication(&mut txn, &numbers.publication())
-            .unwrap();
+        let publication = numbers.publication();
+        store.store_publication(&mut txn, &publication).unwrap();
         store.store_events(&mut txn, &[numbers.event()]).unwrap();
+        let subscription = numbers.subscription();
+        let id = subscription.subscription;
+        let table = store.subscriptions();
+        table.put(&mut txn, &id, &subscription).unwrap();
+        let row = numbers.retained(publication.publication);
+        store.retain_row(&mut txn, &publication, &row).unwrap();
     }
     txn.commit().unwrap();
 }

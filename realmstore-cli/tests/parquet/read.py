@@ -61,7 +61,7 @@ print(
                 "arrow": by_arrow(f"{sys.argv[1]}/{table}.parquet"),
                 "duckdb": by_duckdb(f"{sys.argv[1]}/{table}.parquet"),
             }
-            for table in ("sessions", "publications", "events")
+            for table in ("sessions", "publications", "events", "subscriptions", "retained")
         }
     )
 )

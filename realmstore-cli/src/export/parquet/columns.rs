@@ -12,9 +12,10 @@ use arrow_schema::extension::{Json, Uuid as UuidType};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use realmstore_core::cbor::Cbor;
+use realmstore_core::record::Retained;
 use realmstore_core::{
-    EncAlgo, EncSerializer, Event, Publication, PublicationId, Session, SessionId, SubscriptionId,
-    Timestamp, Uuid,
+    EncAlgo, EncSerializer, Event, MatchPolicy, Publication, PublicationId, Session, SessionId,
+    Subscription, SubscriptionId, Timestamp, Uuid,
 };
 
 use crate::failure::{Failure, Result};
@@ -34,7 +35,7 @@ pub(super) enum Cell<'r> {
     Flag(Option<bool>),
     Int(Option<i32>),
     Code(Option<u8>),
-    Id(Option<u64>),
+    Number(Option<u64>),
     Time(Option<Timestamp>),
     Uuid(Option<Uuid>),
     Text(Option<&'r str>),
@@ -60,7 +61,10 @@ cells! {
     Option<i32>: |number| Cell::Int(*number);
     Option<EncAlgo>: |algo| Cell::Code(algo.map(|algo| algo.0));
     Option<EncSerializer>: |serializer| Cell::Code(serializer.map(|serializer| serializer.0));
-    Option<SessionId>: |id| Cell::Id(id.map(SessionId::get));
+    Option<u64>: |number| Cell::Number(*number);
+    Option<SubscriptionId>: |id| Cell::Number(id.map(SubscriptionId::get));
+    Option<MatchPolicy>: |policy| Cell::Text(policy.map(MatchPolicy::name));
+    Option<SessionId>: |id| Cell::Number(id.map(SessionId::get));
     Option<Timestamp>: |time| Cell::Time(*time);
     Option<Uuid>: |uuid| Cell::Uuid(*uuid);
     Option<String>: |text| Cell::Text(text.as_deref());
@@ -69,9 +73,9 @@ cells! {
     Option<Vec<String>>: |texts| Cell::Texts(texts.as_deref());
     Option<Cbor>: |cbor| Cell::Cbor(cbor);
     // Fields that are no `Option` are unset when they have their default.
-    SessionId: |id| Cell::Id(Some(id.get()).filter(|id| *id != 0));
-    PublicationId: |id| Cell::Id(Some(id.get()).filter(|id| *id != 0));
-    SubscriptionId: |id| Cell::Id(Some(id.get()).filter(|id| *id != 0));
+    SessionId: |id| Cell::Number(Some(id.get()).filter(|id| *id != 0));
+    PublicationId: |id| Cell::Number(Some(id.get()).filter(|id| *id != 0));
+    SubscriptionId: |id| Cell::Number(Some(id.get()).filter(|id| *id != 0));
     Timestamp: |time| Cell::Time(Some(*time).filter(|time| !time.is_unset()));
     Uuid: |uuid| Cell::Uuid(Some(*uuid).filter(|uuid| !uuid.is_nil()));
     String: |text| Cell::Text(Some(text.as_str()).filter(|text| !text.is_empty()));
@@ -108,7 +112,7 @@ enum Column {
     Flag(BooleanBuilder),
     Int(Int32Builder),
     Code(UInt8Builder),
-    Id(UInt64Builder),
+    Number(UInt64Builder),
     Time(TimestampNanosecondBuilder),
     Uuid(FixedSizeBinaryBuilder),
     Text(StringBuilder),
@@ -127,7 +131,7 @@ impl Column {
             Cell::Flag(_) => (Self::Flag(BooleanBuilder::new()), field(DataType::Boolean)),
             Cell::Int(_) => (Self::Int(Int32Builder::new()), field(DataType::Int32)),
             Cell::Code(_) => (Self::Code(UInt8Builder::new()), field(DataType::UInt8)),
-            Cell::Id(_) => (Self::Id(UInt64Builder::new()), field(DataType::UInt64)),
+            Cell::Number(_) => (Self::Number(UInt64Builder::new()), field(DataType::UInt64)),
             Cell::Time(_) => (
                 Self::Time(TimestampNanosecondBuilder::new().with_data_type(utc())),
                 field(utc()),
@@ -159,7 +163,7 @@ impl Column {
             (Self::Flag(column), Cell::Flag(flag)) => column.append_option(flag),
             (Self::Int(column), Cell::Int(number)) => column.append_option(number),
             (Self::Code(column), Cell::Code(code)) => column.append_option(code),
-            (Self::Id(column), Cell::Id(id)) => column.append_option(id),
+            (Self::Number(column), Cell::Number(id)) => column.append_option(id),
             (Self::Time(column), Cell::Time(time)) => {
                 column.append_option(time.and_then(|time| i64::try_from(time.as_nanos()).ok()));
             }
@@ -201,7 +205,7 @@ impl Column {
             Self::Flag(column) => column,
             Self::Int(column) => column,
             Self::Code(column) => column,
-            Self::Id(column) => column,
+            Self::Number(column) => column,
             Self::Time(column) => column,
             Self::Uuid(column) => column,
             Self::Text(column) | Self::Json(column) => column,

@@ -9,7 +9,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
-use realmstore_core::{Backend, Event, Publication, RealmStore, Session};
+use realmstore_core::record::Retained;
+use realmstore_core::{Backend, Event, Publication, RealmStore, Session, Subscription};
 use tempfile::TempDir;
 
 use self::columns::{Columns, Row};
@@ -28,9 +29,9 @@ const BATCH_BYTES: usize = 4 << 20;
 /// How many bytes a row group has in memory, about, before it is written.
 const ROW_GROUP_BYTES: usize = 32 << 20;
 
-/// Writes `sessions.parquet`, `publications.parquet` and `events.parquet` into
-/// a directory, which is made where there is none. The files are put in their
-/// places when all are complete.
+/// Writes a file for each table, such as `sessions.parquet`, into a directory,
+/// which is made where there is none. The files are put in their places when
+/// all are complete.
 pub(crate) fn run<B: Backend>(
     store: &RealmStore<B>,
     directory: &Path,
@@ -39,7 +40,13 @@ pub(crate) fn run<B: Backend>(
     let txn = store.begin_read()?;
     fs::create_dir_all(directory)
         .map_err(|error| Failure::at(directory, "cannot be made", error))?;
-    let names = [name::<Session>(), name::<Publication>(), name::<Event>()];
+    let names = [
+        name::<Session>(),
+        name::<Publication>(),
+        name::<Event>(),
+        name::<Subscription>(),
+        name::<Retained>(),
+    ];
     let require_nothing = || {
         let mut there = names.iter().map(|name| directory.join(name));
         match there.find(|path| path.symlink_metadata().is_ok()) {
@@ -77,9 +84,16 @@ pub(crate) fn run<B: Backend>(
     let mut file = TableFile::<Event>::create(&workplace)?;
     rows::events(store, &txn, None, Page::ALL, |found| file.add(&found))?;
     let events = file.finish()?;
+    let mut file = TableFile::<Subscription>::create(&workplace)?;
+    rows::by_key(store.subscriptions(), &txn, |found| file.add(&found))?;
+    let subscriptions = file.finish()?;
+    let mut file = TableFile::<Retained>::create(&workplace)?;
+    rows::by_key(store.retained(), &txn, |found| file.add(&found))?;
+    let retained = file.finish()?;
 
     require_nothing()?;
-    for (name, records) in names.iter().zip([sessions, publications, events]) {
+    let records = [sessions, publications, events, subscriptions, retained];
+    for (name, records) in names.iter().zip(records) {
         let path = directory.join(name);
         fs::rename(workplace.path().join(name), &path)
             .map_err(|error| Failure::at(&path, "cannot be put in place", error))?;
