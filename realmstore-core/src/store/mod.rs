@@ -357,6 +357,7 @@ impl<B: Backend> RealmStore<B> {
                     if let Some((first, new)) = finished {
                         history.add(txn, &first, new, place)?;
                     }
+                    txn.forget_end(key.subscription);
                     Some((key, 1))
                 }
             };

@@ -76,6 +76,11 @@ impl<'b, B: Backend> StoreWrite<'b, B> {
         self.ends.insert(entry.subscription, end);
     }
 
+    /// Forgets where a history ends, which has come to have entries that were not recorded.
+    pub(super) fn forget_end(&mut self, subscription: SubscriptionId) {
+        self.ends.remove(&subscription);
+    }
+
     /// Whether somebody else has written since our indexes were complete.
     pub(super) fn is_behind(&self) -> bool {
         self.stamp == Stamp::Stale
