@@ -189,13 +189,20 @@ impl<B: Backend> RealmStore<B> {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when an option names a publication that is not
-    /// in the history, or not any more; [`ErrorKind::InvalidInput`] when the limit is 0.
+    /// in the history, or not any more; [`ErrorKind::InvalidInput`] when the
+    /// limit or [`max_examined`](GetEvents::max_examined) is 0.
     pub fn get_events<X: ReadTxn>(
         &self,
         txn: &X,
         subscription: SubscriptionId,
         options: &GetEvents,
     ) -> Result<Option<HistoryPage>> {
+        if options.max_examined == Some(0) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "a page that may look at no entry: max_examined is a positive number",
+            ));
+        }
         let asked_for = subscription;
         let subscription = self.resolve_subscription(txn, asked_for)?;
         let Some(entries) = self.history_entries(txn, subscription, options)? else {
@@ -214,8 +221,7 @@ impl<B: Backend> RealmStore<B> {
                 Err(error) => return Err(error),
             };
             if options.limit == Some(page.rows.len()) || options.max_examined == Some(examined) {
-                // A page that may look at nothing would never end.
-                page.next = last.or(options.cursor).or(Some(entry.into()));
+                page.next = last;
                 break;
             }
             examined += 1;
