@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use minicbor::data::{Tag, Type};
 use minicbor::{Decoder, Encoder};
 use serde::{Deserialize, Serialize, Serializer};
@@ -54,14 +56,17 @@ impl Cbor {
         Self(bytes.into())
     }
 
-    /// Writes any [`serde`] value.
+    /// Writes any [`serde`] value. What is nothing, be it `None` or a unit, is
+    /// `null`, as it is in JSON and to every other reader of CBOR.
     ///
     /// # Errors
     /// When the value's own `Serialize` fails.
     pub fn serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, CborError> {
-        minicbor_serde::to_vec(value)
-            .map(Self)
-            .map_err(|error| CborError(format!("cannot be written as CBOR: {error}")))
+        let mut bytes = Vec::new();
+        value
+            .serialize(minicbor_serde::Serializer::new(&mut bytes).serialize_unit_as_null(true))
+            .map_err(|error| CborError(format!("cannot be written as CBOR: {error}")))?;
+        Ok(Self(bytes))
     }
 
     /// Borrows the bytes for decoding.
@@ -197,7 +202,9 @@ pub enum Value {
 }
 
 /// As the same thing in another format, such as JSON. A tag is left out, and
-/// a simple value is its number.
+/// a simple value is its number. Formats to be read by people have no bytes:
+/// there they are what WAMP has for them in JSON, a text of `\0` and Base64
+/// (WAMP advanced profile, "Binary support in JSON").
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -210,6 +217,11 @@ impl Serialize for Value {
                 _ => serializer.serialize_i128(*value),
             },
             Self::Float(value) => serializer.serialize_f64(*value),
+            Self::Bytes(value) if serializer.is_human_readable() => {
+                let mut text = String::from("\0");
+                STANDARD.encode_string(value, &mut text);
+                serializer.serialize_str(&text)
+            }
             Self::Bytes(value) => serializer.serialize_bytes(value),
             Self::Text(value) => serializer.serialize_str(value),
             Self::Array(values) => serializer.collect_seq(values),
@@ -400,6 +412,25 @@ mod tests {
             let _ = CborRef::from_bytes(&bytes).to_value();
             let _ = CborRef::from_bytes(&bytes).deserialize::<serde_json::Value>();
         }
+    }
+
+    #[test]
+    fn null_of_json_is_written_as_null() {
+        let json = serde_json::json!([null, {"a": null}]);
+        let cbor = Cbor::serialize(&json).unwrap();
+        assert_eq!(
+            cbor.as_ref().deserialize::<serde_json::Value>().unwrap(),
+            json
+        );
+        assert_eq!(cbor.into_bytes(), [0x82, 0xf6, 0xa1, 0x61, b'a', 0xf6]);
+    }
+
+    #[test]
+    fn bytes_are_a_text_in_json_and_bytes_in_cbor() {
+        let value = Value::Bytes(vec![0x10, 0xe3, 0xff, 0x90]);
+        let json = serde_json::to_value(&value).unwrap();
+        assert_eq!(json, serde_json::json!("\0EOP/kA=="));
+        assert_eq!(Cbor::serialize(&value).unwrap(), Cbor::from(&value));
     }
 
     #[test]
