@@ -1470,7 +1470,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     let joins = joining.prop_map(|(oid, id, joined_at, authid, has_authid)| Session {
         oid: Uuid::from_u128(u128::from(oid) + 1),
         authid: has_authid.then(|| authid.to_owned()),
-        node_oid: has_authid.then(|| NODE),
+        node_oid: has_authid.then_some(NODE),
         ..session(id, joined_at, "")
     });
     prop_oneof![

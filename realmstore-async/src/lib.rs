@@ -50,6 +50,14 @@
 //! was told so ([`AsyncStore::when_full`]). So a slow disk slows the router
 //! down, and never fills its memory.
 //!
+//! # What is kept
+//!
+//! Which subscriptions keep history, and how much of it, is configuration
+//! ([`EventHistory`], [`AsyncOptions::event_history`]). The writer takes off what is
+//! too much, or too old, in the transaction that makes it so, and what becomes
+//! too old without one within a minute. It does some thousand rows at a time,
+//! and in proportion to what is written, so that writes do not wait for it.
+//!
 //! # What can be observed
 //!
 //! Metrics, by the crate [`metrics`](::metrics); their names are constants in
@@ -66,6 +74,7 @@
 //! | `realmstore_written_bytes_total` | counter | their bytes, about |
 //! | `realmstore_errors_total` | counter, by `kind`: `Busy`, `Duplicate`, … | writes that failed or were refused |
 //! | `realmstore_waits_for_room_total` | counter | writes that found the queue full and waited |
+//! | `realmstore_removed_publications_total` | counter | publications that went from a history because of its limits |
 //!
 //! Events and spans, by the crate [`tracing`]: a span `realmstore_batch` for
 //! each batch (debug) with its `writes` and `bytes`, in it a warning for writes that
@@ -87,6 +96,7 @@ mod recorder;
 mod registry;
 mod store;
 mod sync;
+mod upkeep;
 mod write;
 mod writer;
 

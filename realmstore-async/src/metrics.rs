@@ -24,6 +24,9 @@ pub const ERRORS: &str = "realmstore_errors_total";
 /// Counter: the writes that found no room and waited for it.
 pub const WAITS_FOR_ROOM: &str = "realmstore_waits_for_room_total";
 
+/// Counter: the publications that went from a history because of its limits.
+pub const REMOVED_PUBLICATIONS: &str = "realmstore_removed_publications_total";
+
 /// What is counted and measured. Without a recorder each of these does nothing.
 pub(crate) struct Metrics {
     pub(crate) queue_depth: Gauge,
@@ -32,6 +35,7 @@ pub(crate) struct Metrics {
     pub(crate) acknowledge_seconds: Histogram,
     pub(crate) written_bytes: Counter,
     pub(crate) waits_for_room: Counter,
+    pub(crate) removed_publications: Counter,
 }
 
 impl Metrics {
@@ -60,6 +64,11 @@ impl Metrics {
             Unit::Count,
             "Writes that waited for room in the queue."
         );
+        describe_counter!(
+            REMOVED_PUBLICATIONS,
+            Unit::Count,
+            "Publications that went from a history because of its limits."
+        );
         Self {
             queue_depth: gauge!(QUEUE_DEPTH),
             batch_writes: histogram!(BATCH_WRITES),
@@ -67,6 +76,7 @@ impl Metrics {
             acknowledge_seconds: histogram!(ACKNOWLEDGE_SECONDS),
             written_bytes: counter!(WRITTEN_BYTES),
             waits_for_room: counter!(WAITS_FOR_ROOM),
+            removed_publications: counter!(REMOVED_PUBLICATIONS),
         }
     }
 

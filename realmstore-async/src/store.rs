@@ -19,6 +19,7 @@ use crate::options::AsyncOptions;
 use crate::queue::{Queue, QueueState, Ticket};
 use crate::recorder::{Recorder, Started};
 use crate::sync::lock;
+use crate::upkeep::KeepLimits;
 use crate::write::{
     AliasSubscription, ForgetRetained, NameSubscription, SessionJoined, SessionLeft, StoreDispatch,
     StoreEvent, StorePublication, Write, pending,
@@ -104,7 +105,7 @@ impl<B: Backend + 'static> AsyncStore<B> {
             Arc::clone(&metrics),
             options,
             recorder,
-            (),
+            KeepLimits::new(Arc::clone(&metrics)),
         )?;
         Ok(Self {
             shared: Arc::new(Shared {

@@ -20,6 +20,7 @@ use crate::options::AsyncOptions;
 use crate::queue::{Accepted, Gather, Queue, Taken};
 use crate::recorder::Recorder;
 use crate::store::Open;
+use crate::upkeep::Upkeep;
 use crate::write::Pending;
 
 /// The part of the last commit's time for which callers are expected back.
@@ -29,34 +30,6 @@ const SHARE_OF_A_COMMIT: u32 = 16;
 pub(crate) type WriteQueue<B> = Queue<Box<dyn Pending<B>>>;
 
 type Batch<B> = [Accepted<Box<dyn Pending<B>>>];
-
-/// What there is to do beside the writes, in small pieces: each in the
-/// transaction of a batch, behind its writes, or in one of its own when no
-/// writes come.
-pub(crate) trait Upkeep<B: Backend>: Send {
-    /// When there is something to do next.
-    fn due(&self) -> Option<Instant>;
-
-    /// Does a piece that takes little time beside a commit.
-    fn step(&mut self, store: &RealmStore<B>, txn: &mut StoreWrite<'_, B>) -> Result<()>;
-
-    /// Says what came of the last piece. After an error the transaction was
-    /// dropped, and the writes were or will be done without it.
-    fn settled(&mut self, committed: Result<(), &Error>);
-}
-
-/// Nothing to do.
-impl<B: Backend> Upkeep<B> for () {
-    fn due(&self) -> Option<Instant> {
-        None
-    }
-
-    fn step(&mut self, _store: &RealmStore<B>, _txn: &mut StoreWrite<'_, B>) -> Result<()> {
-        Ok(())
-    }
-
-    fn settled(&mut self, _committed: Result<(), &Error>) {}
-}
 
 /// Starts the writer thread. It ends when the queue is closed and empty.
 pub(crate) fn start<B: Backend + 'static>(
@@ -183,7 +156,7 @@ impl<B: Backend, U: Upkeep<B>> Writer<B, U> {
         for write in &*batch {
             self.writes.count(write.write.kind());
         }
-        let with_upkeep = self.upkeep.due().is_some_and(|due| due <= Instant::now());
+        let with_upkeep = self.upkeep.follows_writes();
         if let Err(error) = self.store_parts(batch, with_upkeep) {
             self.fail(batch, &error);
         }

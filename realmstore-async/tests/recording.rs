@@ -248,3 +248,40 @@ fn sessions_that_a_crash_left_open_are_closed_and_those_of_others_are_not() {
         store.close().await.unwrap();
     });
 }
+
+#[test]
+fn a_history_stays_within_its_limits_however_much_comes() {
+    block_on(async {
+        let rules = EventHistory::from_json(
+            r#"[{"uri": "com.a", "limit": 10}, {"uri": "com.", "match": "prefix", "limit": 20}]"#,
+        );
+        let store = memory(&AsyncOptions::new().event_history(rules.unwrap()));
+        let a = store.subscription_id("com.a", MatchPolicy::Exact);
+        let a = a.await.unwrap();
+        let all = store.subscription_id("com.", MatchPolicy::Prefix);
+        let all = all.await.unwrap();
+        // All are under way before the first is waited for.
+        let mut waiting = Vec::new();
+        for id in 1..=1000 {
+            let receivers: Vec<u64> = (1..=id % 50).collect();
+            let topic = if id % 2 == 0 { "com.a" } else { "com.b" };
+            let delivered = vec![to(all, id * 100, &receivers)];
+            let mut write = store.store_dispatch(dispatch(publication(id, topic), delivered));
+            match futures_lite::future::poll_once(&mut write).await {
+                Some(stored) => stored.unwrap(),
+                None => waiting.push(write),
+            }
+        }
+        for write in waiting {
+            write.await.unwrap();
+        }
+        let newest = |step: u64, count: u64| -> Vec<u64> {
+            (0..count).rev().map(|back| 1000 - back * step).collect()
+        };
+        assert_eq!(history(&store, a).await, Some(newest(2, 10)));
+        assert_eq!(history(&store, all).await, Some(newest(1, 20)));
+        // What no history refers to has gone.
+        let gone = PublicationId::new(500).unwrap();
+        assert_eq!(store.publication(gone).await.unwrap(), None);
+    });
+}

@@ -18,6 +18,7 @@ pub struct StoreWrite<'b, B: Backend + 'b> {
     stamp: Stamp,
     changed: bool,
     broken_off: bool,
+    rows_written: u64,
     /// Where the histories end that this transaction has recorded to.
     ends: HashMap<SubscriptionId, (Timestamp, u32)>,
     /// Where changes of histories are told, if anybody wants to know.
@@ -35,6 +36,7 @@ impl<'b, B: Backend> StoreWrite<'b, B> {
             stamp,
             changed: false,
             broken_off: false,
+            rows_written: 0,
             ends: HashMap::new(),
             told_to: None,
             changes: Changes::default(),
@@ -58,6 +60,12 @@ impl<'b, B: Backend> StoreWrite<'b, B> {
         let flag = Arc::new(AtomicBool::new(false));
         self.committed.push(Arc::clone(&flag));
         flag
+    }
+
+    /// How many rows it has written, those of indexes among them. What it has
+    /// removed is not counted.
+    pub fn rows_written(&self) -> u64 {
+        self.rows_written
     }
 
     /// Takes note that an operation of several steps failed in between.
@@ -132,6 +140,7 @@ impl<B: Backend> WriteTxn for StoreWrite<'_, B> {
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.changed = true;
         self.txn.put(key, value)?;
+        self.rows_written += 1;
         if let Some(changes) = self.told_to {
             changes.note_put(&mut self.changes, key);
         }
@@ -141,6 +150,7 @@ impl<B: Backend> WriteTxn for StoreWrite<'_, B> {
     fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
         self.changed = true;
         let is_new = self.txn.insert(key, value)?;
+        self.rows_written += u64::from(is_new);
         if let Some(changes) = self.told_to.filter(|_| is_new) {
             changes.note_put(&mut self.changes, key);
         }
