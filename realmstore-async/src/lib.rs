@@ -61,7 +61,7 @@
 //! # What can be observed
 //!
 //! Metrics, by the crate [`metrics`](::metrics); their names are constants in
-//! [`metrics`](crate::metrics). Install the recorder before the store is started.
+//! [`crate::metrics`]. Install the recorder before the store is started.
 //! The stores of a process are counted together.
 //!
 //! | name | kind | what |
