@@ -34,6 +34,8 @@ pub mod backend;
 pub mod counting;
 pub mod crash;
 pub mod differential;
+pub mod history_model;
+pub mod history_properties;
 pub mod recording;
 pub mod retained;
 pub mod sessions;
@@ -295,6 +297,20 @@ macro_rules! suites {
                 ]
                 [$($no_reopening)?] [
                     those_present_agree_with_a_model_over_reopens
+                ]
+            }
+            history_properties {
+                [] [
+                    history_agrees_with_the_specification
+                    every_combination_of_options_selects_what_the_specification_says
+                    the_example_of_the_specification_has_the_histories_that_it_says
+                    a_limit_of_nothing_is_refused_and_no_history_is_another_thing_than_an_empty_one
+                    rows_are_written_as_the_specification_has_them
+                    ten_of_a_history_cost_the_same_with_a_thousand_receivers_as_with_one
+                    ten_of_a_hundred_thousand_cost_the_same_as_ten_of_a_thousand
+                ]
+                [$($no_reopening)?] [
+                    history_agrees_with_the_specification_over_reopens
                 ]
             }
             recording {
