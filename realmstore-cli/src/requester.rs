@@ -5,22 +5,24 @@ use realmstore_core::{Backend, ReadTxn, RealmStore, Requester, SessionId, Timest
 
 use crate::failure::{Failure, Result};
 
+/// What the options stand under in the help.
+const HEADING: &str = "As somebody sees it";
+
 /// Who is asking, in place of an operator, who sees everything.
 #[derive(Args)]
-#[command(next_help_heading = "As somebody sees it")]
 pub(crate) struct RequesterArgs {
     /// Only what somebody with this authid may see
-    #[arg(long, value_name = "AUTHID")]
+    #[arg(long, value_name = "AUTHID", help_heading = HEADING)]
     as_authid: Option<String>,
     /// Only what somebody with this authrole may see
-    #[arg(long, value_name = "AUTHROLE")]
+    #[arg(long, value_name = "AUTHROLE", help_heading = HEADING)]
     as_authrole: Option<String>,
     /// Only what this session may see, the last one that had this session ID
     ///
     /// When it joined is looked up in the store, and so are its authid and
     /// authrole where they are not given. A session ID on the list of a
     /// publication means only a session that had joined by then.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help_heading = HEADING)]
     as_session: Option<SessionId>,
 }
 

@@ -252,6 +252,16 @@ fn in_a_file_of_crossbar_the_subscriptions_that_have_a_topic_are_named() {
 }
 
 #[test]
+fn only_what_is_about_somebody_stands_under_their_heading() {
+    let help = text(&common::realmstore(&["history", "--help"]).output().unwrap());
+    let (before, after) = help.split_once("As somebody sees it:").unwrap();
+    for option in ["--json", "--cursor", "--topic"] {
+        assert!(before.contains(option), "{help}");
+    }
+    assert!(after.contains("--as-session"));
+}
+
+#[test]
 fn pages_follow_one_another_until_the_end() {
     let (store, subscription) = recorded();
     for (order, expected) in [
