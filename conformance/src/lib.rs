@@ -38,6 +38,7 @@ pub mod history_model;
 pub mod history_properties;
 pub mod recording;
 pub mod retained;
+pub mod retention;
 pub mod sessions;
 pub mod slow;
 pub mod store;
@@ -341,6 +342,23 @@ macro_rules! suites {
                 ]
                 [$($no_reopening)?] [
                     what_is_retained_survives_a_reopen
+                ]
+            }
+            retention {
+                [] [
+                    limits_agree_with_a_model
+                    the_newest_stay_and_nothing_of_the_others
+                    each_limit_is_kept
+                    what_is_retained_stays_until_it_expires
+                    events_that_came_late_or_between_others_go_as_well
+                    a_step_costs_its_budget_however_much_is_stored
+                    a_step_that_is_not_committed_does_not_count
+                    damaged_histories_are_taken_off_all_the_same
+                    nothing_goes_where_others_may_refer_to_it
+                    a_purge_does_what_it_says
+                    a_purge_that_is_stopped_goes_on
+                    who_is_forgotten_leaves_nothing_but_that_others_were_there
+                    to_forget_somebody_may_be_stopped_and_goes_on
                 ]
             }
             crash {

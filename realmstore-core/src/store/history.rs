@@ -122,6 +122,20 @@ impl History {
         &self.events
     }
 
+    /// Whether a publication has another event at the time of one.
+    pub(super) fn has_other_event_at<X: ReadTxn>(&self, txn: &X, event: &EventKey) -> Result<bool> {
+        let place = (event.subscription, event.timestamp, event.publication);
+        let mut scan = self
+            .events
+            .scan_prefix(txn, |out| place.encode(out), Order::Ascending)?;
+        while let Some((key, _)) = scan.next()? {
+            if EventKey::from_bytes(key).is_ok_and(|key| key != *event) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Where a publication stands, in each history that it stands in. What
     /// cannot be read is `None`.
     pub(super) fn positions_of<X: ReadTxn>(

@@ -38,7 +38,7 @@ use self::query::{KeySpan, Merge};
 pub use self::recording::{Delivery, Dispatch, Retain};
 pub use self::repair::{Remedy, Repair, Repaired, TableRepair, repair};
 pub use self::retained::{GetRetained, MAX_RETAINED_PER_TOPIC};
-pub use self::retention::{Limits, Purge, Purged, Removed, Retention, Step};
+pub use self::retention::{Forgotten, Limits, Purge, Purged, Removed, Retention, Step};
 use self::stamp::Stamp;
 pub use self::tables::{
     EventKey, Events, Publications, RetainedPublications, Sessions, SessionsByAuthid,

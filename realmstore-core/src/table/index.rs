@@ -201,6 +201,21 @@ impl<I: Index> IndexHandle<I> {
         }
     }
 
+    /// Removes rows that lead nowhere, from an index that is not unique.
+    pub(crate) fn remove_rows<X: WriteTxn>(
+        &self,
+        txn: &mut X,
+        rows: &[(I::Key, PrimaryKey<I>)],
+    ) -> Result<()> {
+        for (key, primary) in rows {
+            self.space.delete(txn, |out| {
+                key.encode(out);
+                primary.encode(out);
+            })?;
+        }
+        Ok(())
+    }
+
     /// The key of the row by which a key leads to a record.
     pub(crate) fn row(slot: Slot, key: &I::Key, primary: &[u8]) -> KeyBuf {
         Space::full_key(slot, |out| {

@@ -1,12 +1,14 @@
-//! Retention: what is taken off a store again, because there is too much of it
-//! or it is too old.
+//! Retention: what is taken off a store again, because there is too much of it,
+//! because it is too old, or because somebody is to be forgotten.
 //!
 //! * [`Retention`] keeps the limits of subscriptions while a store is written to;
 //! * [`RealmStore::purge`] keeps them once, or others;
+//! * [`RealmStore::forget_authid`] removes what there is of somebody.
 //!
 //! All of it works in steps of bounded cost, between which every answer is
 //! right and nothing is to be [verified](super::verify) that was not before.
 
+mod forget;
 mod purge;
 mod running;
 mod sweep;
@@ -14,6 +16,7 @@ mod sweep;
 use std::ops::AddAssign;
 use std::time::Duration;
 
+pub use self::forget::Forgotten;
 pub use self::purge::{Purge, Purged};
 pub use self::running::{Retention, Step};
 use super::{RealmStore, StoreWrite};
@@ -132,10 +135,10 @@ impl Removed {
 
 impl AddAssign for Removed {
     fn add_assign(&mut self, other: Self) {
-        self.entries += other.entries;
-        self.events += other.events;
-        self.publications += other.publications;
-        self.bytes += other.bytes;
+        self.entries = self.entries.saturating_add(other.entries);
+        self.events = self.events.saturating_add(other.events);
+        self.publications = self.publications.saturating_add(other.publications);
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 }
 

@@ -234,7 +234,7 @@ impl<B: Backend> RealmStore<B> {
             if place != *entry && history.has(txn, &place)? {
                 return Ok(());
             }
-            removed.events += position.events;
+            removed.events = removed.events.saturating_add(position.events);
         }
         removed.entries += 1;
         for (subscription, position) in history.positions_of(txn, entry.publication)? {

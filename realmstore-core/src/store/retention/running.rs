@@ -22,6 +22,9 @@ const ENTRIES: usize = 256;
 /// looked at again, in nanoseconds.
 const ROUND: u64 = 60_000_000_000;
 
+/// The smallest budget of a step, in rows: with less it might not get on.
+const LEAST_BUDGET: u64 = 4 * ROWS_OF_A_ROUND;
+
 /// How many rows of these a step looks at, once it has seen all of them.
 const ROWS_OF_A_ROUND: u64 = 64;
 
@@ -131,8 +134,8 @@ impl Retention {
     ///
     /// A history has no more than its limits when this returns, unless
     /// [`Step::more`] says that the budget was too small for what came. The
-    /// budget is a number of rows that are looked at and changed, which a step
-    /// goes beyond by no more than some hundred. A publication that goes costs
+    /// budget is a number of rows that are looked at and changed, 256 at least,
+    /// which a step goes beyond by no more than some hundred. A publication that goes costs
     /// about eight, and two for each of its events.
     ///
     /// What is limited by age goes when it becomes too old by `now`. Limits
@@ -151,7 +154,8 @@ impl Retention {
         budget: u64,
     ) -> Result<Step> {
         require_complete(txn.is_complete())?;
-        let stepped = self.step_on(store, txn, now, Budget(budget));
+        let budget = Budget(budget.max(LEAST_BUDGET));
+        let stepped = self.step_on(store, txn, now, budget);
         if stepped.is_err() {
             txn.break_off();
         }
@@ -177,10 +181,12 @@ impl Retention {
             changed.push(subscription);
         }
         let mut step = Step::default();
-        // What was written to now comes before what waits.
+        // What was written to now comes before what waits, which gets its share all the same.
+        let mut most = budget.take(budget.0 - budget.0 / 4);
         for subscription in changed {
-            self.take_turn(store, txn, subscription, now, &mut budget, &mut step)?;
+            self.take_turn(store, txn, subscription, now, &mut most, &mut step)?;
         }
+        budget.put_back(most);
         self.wake(now);
         while !budget.is_spent()
             && let Some(subscription) = self.queue.pop_front()
@@ -419,7 +425,10 @@ impl Kept {
         }
         loop {
             if limits.must_count() {
-                self.count(store, txn, subscription, budget)?;
+                // What was counted already may be too much.
+                let mut half = budget.take(budget.0.div_ceil(2));
+                self.count(store, txn, subscription, &mut half)?;
+                budget.put_back(half);
             }
             let (entries, is_all) = self.too_much(store, txn, subscription, limits, now, budget)?;
             if entries.is_empty() {

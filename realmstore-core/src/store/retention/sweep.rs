@@ -95,7 +95,8 @@ impl Sweep {
         let mut expected: u64 = 0;
         let mut taken = 0;
         for entry in entries {
-            let cost = expected.saturating_mul(2) + taken as u64 * ROWS_OF_AN_ENTRY;
+            let rows = taken as u64 * ROWS_OF_AN_ENTRY;
+            let cost = expected.saturating_mul(2).saturating_add(rows);
             if taken > 0 && cost >= budget.0 {
                 break;
             }
@@ -133,7 +134,8 @@ impl Sweep {
         budget.spend(taken as u64 * ROWS_OF_AN_ENTRY);
         let first = wanted.values().map(|wanted| wanted.entry).min();
         if let Some(first) = first {
-            let rows = expected.saturating_mul(2).min(budget.0) + SLACK;
+            let rows = expected.saturating_mul(2).min(budget.0);
+            let rows = rows.saturating_add(SLACK);
             let stopped_at = self.find(txn, store, first, rows, expected, &mut wanted, budget)?;
             let mut wanted: Vec<Wanted> = wanted.into_values().collect();
             wanted.sort_unstable_by_key(|wanted| wanted.entry);
@@ -206,7 +208,13 @@ impl Sweep {
             events,
             found,
         } = wanted;
-        if found.len() as u64 >= events && !found.is_empty() {
+        if found.len() as u64 > events {
+            // There are more than were counted, who knows where.
+            remove_events(store, txn, &found, removed)?;
+            self.lag(entry, None, None);
+            return Ok(());
+        }
+        if found.len() as u64 == events && events > 0 {
             remove_events(store, txn, &found, removed)?;
             return finish(store, txn, &entry, removed);
         }
