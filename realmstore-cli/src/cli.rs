@@ -3,13 +3,15 @@
 #[cfg(feature = "parquet")]
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use realmstore_core::{Location, SessionId, SubscriptionId, Timestamp};
+use realmstore_core::{Location, MatchPolicy, SessionId, SubscriptionId, Timestamp};
 
 use crate::history::HistoryArgs;
 use crate::import::Source;
 use crate::retained::RetainedArgs;
+use crate::subscription::match_policy;
 
 /// What a script can tell from the exit code.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check found something, 2 could not do it.";
@@ -28,8 +30,8 @@ const EXPORT_EXAMPLES: &str = "Examples:
 ///
 /// A STORE is named by its engine and path, such as lmdb:PATH, or by its path
 /// alone. Stores that Crossbar.io wrote are read as they are. Every command but
-/// `demo`, `import`, `adopt`, `repair`, `compact` and `restore` opens the store read-only
-/// and changes nothing in it.
+/// `demo`, `import`, `adopt`, `repair`, `purge`, `compact` and `restore` opens the store
+/// read-only and changes nothing in it.
 #[derive(Parser)]
 #[command(name = "realmstore", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub(crate) struct Cli {
@@ -326,6 +328,40 @@ pub(crate) enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// Take off what is too much, too old, or of somebody
+    ///
+    /// Of the history of a subscription, or of all, publications go from the
+    /// old end until no more are left than the limits allow: those given here,
+    /// or, where none is given, those that stand in the store for each
+    /// subscription. A publication that is in no history any more and is not
+    /// retained goes wholly. Without a subscription, so do retained
+    /// publications that have expired and, with --older-than, older
+    /// publications that no history has.
+    ///
+    /// With --authid, what there is of somebody goes: their sessions, what they
+    /// published with all its events, that they received what others published
+    /// (that it was dispatched stays), their authid on the lists of who may
+    /// receive something, and rows of the quarantine with it. What payloads say
+    /// of somebody cannot be known. Exits with 1 when there are records that
+    /// cannot be read.
+    ///
+    /// A store that Crossbar.io wrote to must be adopted. May be stopped and run
+    /// again at any time.
+    #[command(after_long_help = "Examples:
+  realmstore purge ./my-store --dry-run
+  realmstore purge ./my-store --older-than 30d
+  realmstore purge ./my-store --uri com.example. --match prefix --max-count 10000
+  realmstore purge ./my-store --authid joe --dry-run")]
+    Purge {
+        #[command(flatten)]
+        store: Store,
+        #[command(flatten)]
+        wanted: PurgeArgs,
+        #[command(flatten)]
+        writing: WriteArgs,
+        #[command(flatten)]
+        format: Format,
+    },
     /// What repairs moved aside, with the reasons
     ///
     /// With --json, the bytes as well: keys begin with the slot of their table.
@@ -431,6 +467,79 @@ pub(crate) struct WriteArgs {
     /// router
     #[arg(long, value_name = "SIZE")]
     pub(crate) size_limit: Option<Bytes>,
+}
+
+/// What is purged.
+#[derive(Args)]
+pub(crate) struct PurgeArgs {
+    /// Only the history of this subscription
+    #[arg(long, value_name = "ID")]
+    pub(crate) subscription: Option<SubscriptionId>,
+    /// Only the history of the subscription to this URI
+    #[arg(long, conflicts_with = "subscription")]
+    pub(crate) uri: Option<String>,
+    /// How that subscription compares topics with its URI [default: exact]
+    #[arg(long = "match", value_name = "POLICY", requires = "uri", value_parser = match_policy())]
+    pub(crate) match_policy: Option<MatchPolicy>,
+    /// That subscription's realm, where those of several have the same URI
+    #[arg(long, requires = "uri")]
+    pub(crate) realm: Option<String>,
+    /// What is older than this: a duration such as 90s, 12h, 30d or 8w, or a time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) older_than: Option<Age>,
+    /// All but the newest N publications of each history
+    #[arg(long, value_name = "N")]
+    pub(crate) max_count: Option<u64>,
+    /// All but the newest publications whose records take no more than SIZE in each history
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_bytes: Option<Bytes>,
+    /// What there is of this authid
+    #[arg(
+        long,
+        conflicts_with_all = ["subscription", "uri", "older_than", "max_count", "max_bytes"]
+    )]
+    pub(crate) authid: Option<String>,
+    /// Say what would go, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// How old something is, as people write it: `12h`, `30d`, or since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// For so long.
+    Duration(Duration),
+    /// Since that time.
+    Since(Timestamp),
+}
+
+impl FromStr for Age {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+        let seconds = match &text[digits.len()..] {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 24 * 3600,
+            "w" => 7 * 24 * 3600,
+            _ => 0,
+        };
+        match digits.parse::<u64>() {
+            Ok(number) if seconds > 0 => {
+                let seconds = number.checked_mul(seconds);
+                let seconds = seconds.ok_or_else(|| format!("{text} is too long"))?;
+                Ok(Self::Duration(Duration::from_secs(seconds)))
+            }
+            Ok(_) => Err(format!(
+                "{text:?} has no unit of time; there are s, m, h, d and w"
+            )),
+            Err(_) => text.parse().map(Self::Since).map_err(|error| {
+                format!("{text:?} is neither a duration such as 30d nor a time: {error}")
+            }),
+        }
+    }
 }
 
 /// A number of bytes, as people write it: `134217728`, `128MiB`, `1GiB`.

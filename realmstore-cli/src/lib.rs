@@ -26,6 +26,7 @@ mod lmdb;
 mod output;
 mod place;
 mod progress;
+mod purge;
 mod quarantine;
 mod repair;
 mod requester;
@@ -105,6 +106,21 @@ fn run<E: Engines>(engines: &E, command: Command, output: &mut Output) -> Result
                 engines,
                 &store.location,
                 writing.into(),
+                format.json,
+                output,
+            );
+        }
+        Command::Purge {
+            store,
+            wanted,
+            writing,
+            format,
+        } => {
+            return purge::run(
+                engines,
+                &store.location,
+                &wanted,
+                writing,
                 format.json,
                 output,
             );

@@ -42,6 +42,22 @@ pub(crate) struct SubscriptionArgs {
     realm: Option<String>,
 }
 
+impl SubscriptionArgs {
+    /// The subscription to a URI.
+    pub(crate) fn to_uri(
+        uri: String,
+        match_policy: Option<MatchPolicy>,
+        realm: Option<String>,
+    ) -> Self {
+        Self {
+            subscription: None,
+            uri: Some(uri),
+            match_policy,
+            realm,
+        }
+    }
+}
+
 /// What reads a match policy from the command line.
 pub(crate) fn match_policy() -> impl TypedValueParser<Value = MatchPolicy> {
     PossibleValuesParser::new(["exact", "prefix", "wildcard"])
