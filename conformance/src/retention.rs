@@ -441,7 +441,7 @@ pub fn each_limit_is_kept<E: Engine>() {
         settle(&store, &mut retention, 201, 50);
         assert_eq!(history(&store, 1).len(), left);
     }
-    assert_eq!(publications(&store), []);
+    assert_eq!(publications(&store), [0; 0]);
     assert_eq!(damage(store.db()), BTreeSet::new());
 }
 
@@ -454,7 +454,7 @@ pub fn what_is_retained_stays_until_it_expires<E: Engine>() {
         record(&store, [dispatch]);
     }
     settle(&store, &mut Retention::new(), 499, 100);
-    assert_eq!(history(&store, 1), []);
+    assert_eq!(history(&store, 1), [0; 0]);
     assert_eq!(publications(&store), [1, 2, 3]);
     settle(&store, &mut Retention::new(), 500, 100);
     assert_eq!(publications(&store), [1, 3]);
