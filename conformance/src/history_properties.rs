@@ -690,10 +690,7 @@ impl Pages {
             prop_assert_eq!(next, None);
         }
         self.last = on_page.last().map(|entry| entry.number).or(self.last);
-        self.cursor = match next {
-            Some(cursor) => Some(Cursor::from_str(&cursor.to_string()).unwrap()),
-            None => None,
-        };
+        self.cursor = next.map(|cursor| Cursor::from_str(&cursor.to_string()).unwrap());
         prop_assert_eq!(self.cursor, next, "as a text");
         Ok(next.is_some())
     }

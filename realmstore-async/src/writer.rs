@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use realmstore_core::{Backend, Error, ErrorKind, RealmStore, Result, StoreWrite, WriteTxn};
+use realmstore_core::{Backend, Error, ErrorKind, Result, WriteTxn};
 use tracing::{debug, debug_span, error, warn};
 
 use crate::metrics::{Metrics, Writes};
@@ -278,7 +278,7 @@ mod tests {
     use conformance::slow::{Disk, Slow};
     use futures_lite::future::{block_on, or};
     use realmstore_core::memory::MemoryBackend;
-    use realmstore_core::{Publication, PublicationId, Timestamp};
+    use realmstore_core::{Publication, PublicationId, RealmStore, StoreWrite, Timestamp};
 
     use super::*;
     use crate::sync::lock;

@@ -5,7 +5,15 @@ mod any;
 mod open;
 
 pub use any::{AnyBackend, AnyReadTxn, AnyScan, AnyStore, AnyValue, AnyWriteTxn};
+#[cfg(feature = "async")]
+pub use open::open_async;
 pub use open::{ENGINES, OpenOptions, open, open_read_only};
+#[cfg(feature = "async")]
+pub use realmstore_async as async_store;
+#[cfg(feature = "async")]
+pub use realmstore_async::{
+    AsyncOptions, AsyncRealmStore, AsyncStore, EventHistory, HistoryRule, WhenFull,
+};
 pub use realmstore_core::*;
 #[cfg(feature = "lmdb")]
 pub use realmstore_lmdb as lmdb;

@@ -1,3 +1,8 @@
+#[cfg(feature = "async")]
+use std::sync::Arc;
+
+#[cfg(feature = "async")]
+use realmstore_async::{AsyncOptions, AsyncRealmStore};
 use realmstore_core::memory::MemoryBackend;
 use realmstore_core::{Durability, Engine, Error, ErrorKind, Location, RealmStore, Result};
 
@@ -45,6 +50,33 @@ pub fn open(location: &str) -> Result<AnyStore> {
 /// As [`open`], and [`ErrorKind::NotFound`] when there is no store.
 pub fn open_read_only(location: &str) -> Result<AnyStore> {
     OpenOptions::new().read_only(true).open(&location.parse()?)
+}
+
+/// Opens the realm store at a location for an async router, and makes it where
+/// there is none. See [`async_store`](crate::async_store) for what it does, and
+/// [`OpenOptions::open_async`] for how to open it in other ways.
+///
+/// Blocks until the store is open.
+///
+/// # Errors
+/// As [`open`] and [`AsyncOptions::start`].
+///
+/// ```
+/// use realmstore::{AsyncOptions, MatchPolicy};
+///
+/// # fn main() -> realmstore::Result<()> {
+/// # futures_lite::future::block_on(async {
+/// let options = AsyncOptions::new().realm("realm1");
+/// let store = realmstore::open_async("memory:", &options)?;
+/// let subscription = store.subscription_id("com.example.", MatchPolicy::Prefix).await?;
+/// # assert_eq!(store.subscription_id("com.example.", MatchPolicy::Prefix).await?, subscription);
+/// store.close().await
+/// # })
+/// # }
+/// ```
+#[cfg(feature = "async")]
+pub fn open_async(location: &str, options: &AsyncOptions) -> Result<Arc<dyn AsyncRealmStore>> {
+    OpenOptions::new().open_async(&location.parse()?, options)
 }
 
 /// How to open a store: what every engine knows.
@@ -97,6 +129,19 @@ impl OpenOptions {
     /// As [`open`].
     pub fn open(self, location: &Location) -> Result<AnyStore> {
         RealmStore::attach(self.open_backend(location)?)
+    }
+
+    /// Opens the store for an async router.
+    ///
+    /// # Errors
+    /// As [`open_async`].
+    #[cfg(feature = "async")]
+    pub fn open_async(
+        self,
+        location: &Location,
+        options: &AsyncOptions,
+    ) -> Result<Arc<dyn AsyncRealmStore>> {
+        Ok(Arc::new(options.start(self.open(location)?)?))
     }
 
     /// Opens the store without attaching to it: nothing is made in it.
