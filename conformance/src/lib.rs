@@ -34,6 +34,7 @@ pub mod backend;
 pub mod counting;
 pub mod crash;
 pub mod differential;
+pub mod group_commit;
 pub mod history_model;
 pub mod history_properties;
 pub mod recording;
@@ -56,7 +57,7 @@ use realmstore_core::{Backend, RealmStore, Result, Scan};
 /// How the suites open a store of an engine.
 pub trait Engine {
     /// The engine's backend.
-    type Backend: Backend;
+    type Backend: Backend + 'static;
 
     /// Opens the store in a directory, and makes it where there is none.
     fn open(directory: &Path) -> Result<Self::Backend>;
@@ -361,9 +362,15 @@ macro_rules! suites {
                     to_forget_somebody_may_be_stopped_and_goes_on
                 ]
             }
+            group_commit {
+                [] [
+                    sixty_four_writers_share_commits_and_are_twenty_times_as_fast_as_one
+                    a_slow_disk_makes_callers_wait_and_never_fills_the_queue_beyond_its_bounds
+                ]
+            }
             crash {
                 [$($no_reopening)?] [
-                    every_acknowledged_commit_survives_a_kill_and_none_is_half_there
+                    every_acknowledged_write_survives_a_kill_and_none_is_half_there
                 ]
                 ["runs in the process that the other case kills"] [
                     the_process_that_is_killed
