@@ -11,9 +11,9 @@ use std::fmt::Debug;
 use libfuzzer_sys::fuzz_target;
 use realmstore_core::cbor::{Cbor, CborRef};
 use realmstore_core::key::Key;
-use realmstore_core::record::Record;
+use realmstore_core::record::{Quarantined, Record, Retained};
 use realmstore_core::store::EventKey;
-use realmstore_core::{Event, Publication, Session};
+use realmstore_core::{Event, Publication, Requester, Session, Subscription};
 
 fn read<R: Record + PartialEq + Debug>(bytes: &[u8]) {
     let Ok(record) = R::decode(bytes) else { return };
@@ -26,6 +26,9 @@ fuzz_target!(|bytes: &[u8]| {
     read::<Session>(bytes);
     read::<Publication>(bytes);
     read::<Event>(bytes);
+    read::<Subscription>(bytes);
+    read::<Retained>(bytes);
+    read::<Quarantined>(bytes);
     if let Ok(view) = Session::view(bytes) {
         let (_, damage) = view.salvage();
         assert!(view.to_owned().is_ok() || !damage.is_empty());
@@ -33,6 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(view) = Publication::view(bytes) {
         let (publication, damage) = view.salvage();
         assert!(view.to_owned().is_ok() || !damage.is_empty());
+        let _ = view.was_for(&Requester::default());
         for cbor in [publication.args, publication.kwargs].into_iter().flatten() {
             let _ = cbor.as_ref().to_value();
         }

@@ -7,10 +7,10 @@
 use proptest::prelude::*;
 use realmstore_core::cbor::{Cbor, Value};
 use realmstore_core::generated::realmstore as flatbuffers_schema;
-use realmstore_core::record::{Problem, Record};
+use realmstore_core::record::{Problem, Record, Retained};
 use realmstore_core::{
-    EncAlgo, EncSerializer, ErrorKind, Event, Publication, PublicationId, Session, SessionId,
-    SubscriptionId, Timestamp, Uuid,
+    EncAlgo, EncSerializer, ErrorKind, Event, MatchPolicy, Publication, PublicationId, Session,
+    SessionId, Subscription, SubscriptionId, Timestamp, Uuid,
 };
 
 /// Numbers that sit on the boundaries.
@@ -122,6 +122,36 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn subscription()(
+        ids in (number(), prop::option::of(number()), any::<Option<u64>>()),
+        texts in any::<(Option<String>, Option<String>)>(),
+        policy in prop::option::of(prop_oneof![
+            Just(MatchPolicy::Exact), Just(MatchPolicy::Prefix), Just(MatchPolicy::Wildcard),
+        ]),
+        history in any::<(Option<bool>, Option<u64>, Option<u64>, Option<u64>)>(),
+    ) -> Subscription {
+        Subscription {
+            subscription: SubscriptionId::from_stored(ids.0),
+            alias_of: ids.1.map(SubscriptionId::from_stored),
+            realm: texts.0, uri: texts.1, match_policy: policy,
+            created_at: ids.2.map(Timestamp::from_nanos),
+            keeps_history: history.0, max_count: history.1, max_age: history.2, max_bytes: history.3,
+        }
+    }
+}
+
+prop_compose! {
+    fn retained()(
+        topic: String, id in number(), at in timestamp(), expires_at in any::<Option<u64>>(),
+    ) -> Retained {
+        Retained {
+            topic, publication: PublicationId::from_stored(id), retained_at: at,
+            expires_at: expires_at.map(Timestamp::from_nanos),
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn a_session_survives_its_encoding(session in session()) {
@@ -142,6 +172,20 @@ proptest! {
         let bytes = event.to_bytes().unwrap();
         flatbuffers::root::<flatbuffers_schema::Event<'_>>(&bytes).unwrap();
         prop_assert_eq!(Event::decode(&bytes).unwrap(), event);
+    }
+
+    #[test]
+    fn a_subscription_survives_its_encoding(subscription in subscription()) {
+        let bytes = subscription.to_bytes().unwrap();
+        flatbuffers::root::<flatbuffers_schema::Subscription<'_>>(&bytes).unwrap();
+        prop_assert_eq!(Subscription::decode(&bytes).unwrap(), subscription);
+    }
+
+    #[test]
+    fn what_is_retained_survives_its_encoding(retained in retained()) {
+        let bytes = retained.to_bytes().unwrap();
+        flatbuffers::root::<flatbuffers_schema::Retained<'_>>(&bytes).unwrap();
+        prop_assert_eq!(Retained::decode(&bytes).unwrap(), retained);
     }
 
     #[test]
@@ -183,7 +227,11 @@ fn read_as_everything(bytes: &[u8]) -> usize {
             "damage of an event that is not named"
         );
     }
-    read::<Session>(bytes) + read::<Publication>(bytes) + read::<Event>(bytes)
+    read::<Session>(bytes)
+        + read::<Publication>(bytes)
+        + read::<Event>(bytes)
+        + read::<Subscription>(bytes)
+        + read::<Retained>(bytes)
 }
 
 fn stored_records() -> Vec<(String, Vec<u8>)> {

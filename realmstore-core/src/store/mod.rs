@@ -271,7 +271,10 @@ impl<B: Backend> RealmStore<B> {
     /// Stores events. One that is stored again changes nothing.
     ///
     /// Give all receivers of a publication in one call, one after the other:
-    /// the history is then touched once and not for each.
+    /// the history is then touched once and not for each. Events are taken as
+    /// they are: their times, in whatever order, and the IDs of their
+    /// subscriptions, also where one is an alias. To store what happens as it
+    /// happens, [`record`](Self::record) it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] at the first event without a subscription or
