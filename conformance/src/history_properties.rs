@@ -205,7 +205,7 @@ fn requester() -> impl Strategy<Value = Requester> {
     (
         name(&["ann", "bob"]),
         name(&["user", "admin"]),
-        prop::option::weighted(0.8, (1..4u64, FIRST_TICK - 5..FIRST_TICK + 15)),
+        prop::option::weighted(0.8, (1..4u64, FIRST_TICK - 2..FIRST_TICK + 6)),
     )
         .prop_map(|(authid, authrole, joined)| Requester {
             authid,
@@ -722,7 +722,7 @@ fn ask<B: Backend>(
 }
 
 pub fn history_agrees_with_the_specification<E: Engine>() {
-    run_random_steps::<E>(false, 96);
+    run_random_steps::<E>(false, 64);
 }
 
 /// The same, and the store is closed and opened again now and then.
