@@ -425,12 +425,8 @@ impl Expected {
             );
             let expected = self.histories.get(uri).unwrap_or(&nothing);
             let count = expected.values().map(Vec::len).sum::<usize>();
-            if trial.limits(uri) {
-                let least = count.min(LIMIT);
-                assert!(history.len() >= least, "{uri}: {} left", history.len());
-            } else {
-                assert_eq!(history.len(), count, "{uri}");
-            }
+            let left = if trial.limits(uri) { LIMIT } else { count };
+            assert_eq!(history.len(), count.min(left), "{uri}");
             let mut of_callers: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
             for publication in history {
                 let own = of_callers.entry(caller_of(*publication)).or_default();
