@@ -28,8 +28,9 @@ const LEAST_MAP: usize = 1 << 20;
 /// Sizes of maps are multiples of this, and so of every page size in use.
 pub(crate) const MAP_UNIT: usize = 64 << 10;
 
-/// How often a store is opened whose lock file is not set up.
-const ATTEMPTS: u32 = 10;
+/// How often a store is opened whose lock file is not set up: for two seconds,
+/// in which one compaction may follow another.
+const ATTEMPTS: u32 = 200;
 
 /// How long others who found the same are given to let go of it.
 const PAUSE: Duration = Duration::from_millis(10);
