@@ -332,12 +332,8 @@ impl<B: Backend> RealmStore<B> {
         let mut run: Option<(EventKey, u64)> = None;
         let mut refused = Ok(());
         for event in events {
-            if event.subscription.is_unset() || event.publication.is_unset() {
-                refused = Err(Error::new(
-                    ErrorKind::InvalidInput,
-                    "an event without a subscription or a publication cannot be stored",
-                )
-                .table(Events::NAME));
+            refused = check_event(event);
+            if refused.is_err() {
                 break;
             }
             let key = EventKey::from(event);
@@ -540,6 +536,18 @@ impl<B: Backend> RealmStore<B> {
         }
         Ok(Some(*self.foreign_events.get_or_init(|| events)))
     }
+}
+
+/// Refuses an event that belongs nowhere.
+fn check_event(event: &Event) -> Result<()> {
+    if event.subscription.is_unset() || event.publication.is_unset() {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "an event without a subscription or a publication cannot be stored",
+        )
+        .table(Events::NAME));
+    }
+    Ok(())
 }
 
 /// What Crossbar.io's own events add to the history of a subscription.

@@ -3,7 +3,7 @@
 
 use super::history::{HistoryEntry, Place};
 use super::tables::{EventKey, Events, Publications};
-use super::{RealmStore, StoreWrite};
+use super::{RealmStore, StoreWrite, check_event};
 use crate::backend::{Backend, ReadTxn};
 use crate::key::Key;
 use crate::record::{Event, Publication, Record};
@@ -129,13 +129,7 @@ impl<B: Backend> RealmStore<B> {
     /// publication: nothing is then stored. After any other error the
     /// transaction can only be dropped.
     pub fn record_event(&self, txn: &mut StoreWrite<'_, B>, event: &Event) -> Result<()> {
-        if event.subscription.is_unset() || event.publication.is_unset() {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "an event without a subscription or a publication cannot be stored",
-            )
-            .table(Events::NAME));
-        }
+        check_event(event)?;
         let recorded = self.record_events(txn, event.clone(), event.receiver);
         if recorded.is_err() {
             txn.break_off();

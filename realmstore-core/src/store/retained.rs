@@ -71,12 +71,15 @@ impl<B: Backend> RealmStore<B> {
         let next = self.next_retained_number(txn, &row.topic)?;
         let mut kept = Vec::new();
         for (key, before) in rows {
-            let is_superseded = before.publication == row.publication
-                || before.expires_at.is_some_and(|at| at <= row.retained_at)
+            if before.publication == row.publication {
+                self.retained().delete(txn, &key)?;
+                continue;
+            }
+            let is_superseded = before.expires_at.is_some_and(|at| at <= row.retained_at)
                 || !has_lists(publication)
                 || self.has_same_lists(txn, before.publication, publication)?;
             if is_superseded {
-                self.drop_retained(txn, &key, before.publication, row.publication)?;
+                self.drop_retained(txn, &key, before.publication)?;
             } else {
                 kept.push((key, before.publication));
             }
@@ -84,7 +87,7 @@ impl<B: Backend> RealmStore<B> {
         let too_many = (kept.len() + 1).saturating_sub(MAX_RETAINED_PER_TOPIC);
         // The oldest one may be the one for everybody; it is the last to go.
         for (key, id) in kept.iter().skip(1).take(too_many) {
-            self.drop_retained(txn, key, *id, row.publication)?;
+            self.drop_retained(txn, key, *id)?;
         }
         self.retained()
             .put(txn, &(TextKey::new(&row.topic), next), row)
@@ -94,7 +97,7 @@ impl<B: Backend> RealmStore<B> {
     pub fn forget_retained(&self, txn: &mut StoreWrite<'_, B>, topic: &str) -> Result<usize> {
         let rows = self.retained_for(txn, topic)?;
         for (key, row) in &rows {
-            self.drop_retained(txn, key, row.publication, PublicationId::default())?;
+            self.drop_retained(txn, key, row.publication)?;
         }
         Ok(rows.len())
     }
@@ -271,18 +274,15 @@ impl<B: Backend> RealmStore<B> {
         })
     }
 
-    fn drop_retained(
+    /// Retains a publication no longer; as [`release`](Self::release).
+    pub(super) fn drop_retained(
         &self,
         txn: &mut StoreWrite<'_, B>,
         key: &(TextKey, u64),
         publication: PublicationId,
-        keep: PublicationId,
-    ) -> Result<()> {
+    ) -> Result<Option<u64>> {
         self.retained().delete(txn, key)?;
-        if publication != keep {
-            self.release(txn, publication)?;
-        }
-        Ok(())
+        self.release(txn, publication)
     }
 
     /// Removes a publication that nothing refers to any more: no history, and

@@ -90,9 +90,8 @@ impl<B: Backend> RealmStore<B> {
                 let mut txn = self.begin_removal()?;
                 let piece = self.expired_rows(&txn, &next, purge.now, BATCH)?;
                 for (key, publication) in &piece.expired {
-                    self.retained().delete(&mut txn, key)?;
                     purged.expired += 1;
-                    let released = self.release(&mut txn, *publication)?;
+                    let released = self.drop_retained(&mut txn, key, *publication)?;
                     purged.retained.count_publication(released);
                 }
                 txn.commit()?;

@@ -386,9 +386,8 @@ impl Retention {
         budget.spend(piece.looked_at);
         for (key, publication) in &piece.expired {
             budget.spend(super::ROWS_OF_AN_ENTRY);
-            store.retained().delete(txn, key)?;
             step.expired += 1;
-            let released = store.release(txn, *publication)?;
+            let released = store.drop_retained(txn, key, *publication)?;
             step.removed.count_publication(released);
         }
         self.retained.next = piece.next;
