@@ -386,7 +386,12 @@ impl Serialize for HistoryRow {
         row.serialize_entry("subscription", &self.subscription.get())?;
         row.serialize_entry("publication", &publication.publication.get())?;
         row.serialize_entry("details", &Details(publication))?;
-        if let Some(payload) = &publication.payload {
+        // What is empty says nothing, and may stand beside arguments.
+        if let Some(payload) = publication
+            .payload
+            .as_ref()
+            .filter(|payload| !payload.is_empty())
+        {
             row.serialize_entry("args", &[crate::cbor::Value::Bytes(payload.clone())])?;
         }
         for (name, arguments) in [("args", &publication.args), ("kwargs", &publication.kwargs)] {
@@ -422,5 +427,30 @@ impl Serialize for Details<'_> {
             details.serialize_entry("enc_serializer", name)?;
         }
         details.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cbor::Cbor;
+
+    #[test]
+    fn an_empty_payload_beside_arguments_is_not_in_a_row() {
+        let mut publication = Publication::new(
+            PublicationId::from_stored(2),
+            Timestamp::UNIX_EPOCH,
+            "com.a",
+        );
+        publication.payload = Some(Vec::new());
+        publication.args = Some(Cbor::serialize(&[7]).unwrap());
+        let row = HistoryRow {
+            subscription: SubscriptionId::from_stored(1),
+            timestamp: Timestamp::UNIX_EPOCH,
+            publication,
+        };
+        let json = serde_json::to_string(&row).unwrap();
+        assert_eq!(json.matches("args").count(), 1, "{json}");
+        assert!(json.contains(r#""args":[7]"#), "{json}");
     }
 }
