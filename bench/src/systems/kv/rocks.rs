@@ -1,0 +1,119 @@
+use std::path::{Path, PathBuf};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, Options, ReadOptions,
+    SnapshotWithThreadMode, WriteBatch, WriteOptions,
+};
+
+use super::super::{Sync, files_size};
+use super::{Kv, KvRead, KvWrite, end_of};
+
+/// RocksDB, tuned as realmstore tunes it: 64 MiB of cache, filters of 10 bits a key, LZ4.
+pub struct Rocks {
+    db: DB,
+    sync: Sync,
+    directory: PathBuf,
+}
+
+pub struct Read<'a> {
+    db: &'a DB,
+    snapshot: SnapshotWithThreadMode<'a, DB>,
+}
+
+impl Read<'_> {
+    fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        options
+    }
+}
+
+impl Kv for Rocks {
+    type Read<'a> = Read<'a>;
+    type Write<'a> = WriteBatch;
+
+    fn open(directory: &Path, sync: Sync) -> Self {
+        let mut table = BlockBasedOptions::default();
+        table.set_block_cache(&Cache::new_lru_cache(64 << 20));
+        table.set_bloom_filter(10.0, false);
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_block_based_table_factory(&table);
+        options.set_compression_type(DBCompressionType::Lz4);
+        options.set_bytes_per_sync(1 << 20);
+        options.set_wal_bytes_per_sync(1 << 20);
+        Self {
+            db: DB::open(&options, directory).expect("RocksDB opens"),
+            sync,
+            directory: directory.to_owned(),
+        }
+    }
+
+    fn read(&self) -> Read<'_> {
+        Read {
+            db: &self.db,
+            snapshot: self.db.snapshot(),
+        }
+    }
+
+    fn write(&mut self, put: impl FnOnce(&mut WriteBatch)) {
+        let mut batch = WriteBatch::default();
+        put(&mut batch);
+        let mut options = WriteOptions::default();
+        options.set_sync(self.sync == Sync::Durable);
+        self.db.write_opt(batch, &options).expect("RocksDB writes");
+    }
+
+    fn settle(&mut self) -> u64 {
+        self.db.flush().expect("RocksDB flushes");
+        self.db.compact_range(None::<&[u8]>, None::<&[u8]>);
+        files_size(&self.directory)
+    }
+}
+
+impl KvRead for Read<'_> {
+    fn get<T>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let value = self
+            .db
+            .get_pinned_opt(key, &self.options())
+            .expect("RocksDB gets");
+        value.map(|value| read(&value))
+    }
+
+    fn ascending(&self, prefix: &[u8], each: impl FnMut(&[u8], &[u8]) -> bool) {
+        let mut options = self.options();
+        options.set_iterate_upper_bound(end_of(prefix));
+        let mut rows = self.db.raw_iterator_opt(options);
+        rows.seek(prefix);
+        walk(rows, |rows| rows.next(), each);
+    }
+
+    fn descending(&self, prefix: &[u8], each: impl FnMut(&[u8], &[u8]) -> bool) {
+        let mut options = self.options();
+        options.set_iterate_lower_bound(prefix);
+        let mut rows = self.db.raw_iterator_opt(options);
+        // No row has the end of a prefix as its key.
+        rows.seek_for_prev(end_of(prefix));
+        walk(rows, |rows| rows.prev(), each);
+    }
+}
+
+fn walk(
+    mut rows: DBRawIterator<'_>,
+    step: impl Fn(&mut DBRawIterator<'_>),
+    mut each: impl FnMut(&[u8], &[u8]) -> bool,
+) {
+    while let Some((key, value)) = rows.item() {
+        if !each(key, value) {
+            return;
+        }
+        step(&mut rows);
+    }
+    rows.status().expect("RocksDB scans");
+}
+
+impl KvWrite for WriteBatch {
+    fn put(&mut self, key: &[u8], value: &[u8]) {
+        Self::put(self, key, value);
+    }
+}
