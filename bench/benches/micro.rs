@@ -1,1 +1,5 @@
+//! Keys, views and encoding, one by one.
 
+fn main() {
+    divan::main();
+}

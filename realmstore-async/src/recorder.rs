@@ -117,7 +117,7 @@ impl Recorder {
         let publication = &dispatch.publication;
         let mut delivered = Vec::with_capacity(dispatch.deliveries.len());
         for delivery in &dispatch.deliveries {
-            delivered.push(store.resolve_subscription(txn, delivery.subscription)?);
+            delivered.push(store.subscription_to_write(txn, delivery.subscription)?);
         }
         let unreceived: Vec<Delivery> = self
             .registry
@@ -148,7 +148,7 @@ impl Recorder {
         txn: &mut StoreWrite<'_, B>,
         event: &Event,
     ) -> Result<()> {
-        if self.keeps(store.resolve_subscription(txn, event.subscription)?) {
+        if self.keeps(store.subscription_to_write(txn, event.subscription)?) {
             store.record_event(txn, event)?;
         }
         Ok(())

@@ -205,6 +205,13 @@ pub trait WriteTxn: ReadTxn {
     /// [`MAX_KEY_LEN`]; the transaction goes on as if it had not been called.
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
 
+    /// Sets the value of a key that is known to have none, so that an engine
+    /// need not look. Where it has one all the same, it is replaced, and until
+    /// the commit is over a snapshot may see that there was none.
+    fn put_new(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.put(key, value)
+    }
+
     /// Sets the value of a key that has none; says whether it did.
     fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
         if self.get(key)?.is_some() {

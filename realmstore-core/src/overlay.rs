@@ -16,41 +16,93 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 
+use smallvec::SmallVec;
+
 use crate::backend::is_empty_range;
 use crate::writer_lock::Scratch;
 use crate::{KeyRange, Order, Result, Scan};
 
-type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+/// Keys of a realm store stand in the map itself; longer ones beside it.
+type Key = SmallVec<[u8; 40]>;
+
+type Changes = BTreeMap<Key, Slot>;
 
 /// Changes by key, to be laid over what is committed.
 #[derive(Debug, Default, Clone)]
 pub struct Overlay {
     changes: Changes,
+    /// The values, one after the other: some of them no key's any more.
+    values: Vec<u8>,
+}
+
+/// What became of a key.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    /// Where the value stands; `None` when the key was deleted.
+    value: Option<Place>,
+    was_absent: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: usize,
+    len: usize,
+}
+
+/// What became of a key, for a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change<'o> {
+    /// The key.
+    pub key: &'o [u8],
+    /// Its value; `None` when it was deleted.
+    pub value: Option<&'o [u8]>,
+    /// Whether it is known that the key has no value in what is committed.
+    pub was_absent: bool,
 }
 
 impl Overlay {
     /// Sets the value of a key.
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.set(key, Some(value));
+        self.set(key, Some(value), false);
+    }
+
+    /// Sets the value of a key that is known to have none in what is committed.
+    pub fn put_new(&mut self, key: &[u8], value: &[u8]) {
+        self.set(key, Some(value), true);
     }
 
     /// Removes a key, whether or not it is there.
     pub fn delete(&mut self, key: &[u8]) {
-        self.set(key, None);
+        self.set(key, None, false);
     }
 
-    fn set(&mut self, key: &[u8], value: Option<&[u8]>) {
-        let value = value.map(<[u8]>::to_vec);
+    fn set(&mut self, key: &[u8], value: Option<&[u8]>, was_absent: bool) {
+        let values = &mut self.values;
+        let mut append = |value: &[u8]| {
+            let start = values.len();
+            values.extend_from_slice(value);
+            let len = value.len();
+            Place { start, len }
+        };
         match self.changes.get_mut(key) {
-            Some(change) => *change = value,
-            None => drop(self.changes.insert(key.to_vec(), value)),
+            Some(slot) => slot.value = value.map(append),
+            None => {
+                let value = value.map(&mut append);
+                self.changes
+                    .insert(Key::from_slice(key), Slot { value, was_absent });
+            }
         }
+    }
+
+    fn value(&self, slot: &Slot) -> Option<&[u8]> {
+        let Place { start, len } = slot.value?;
+        self.values.get(start..start + len)
     }
 
     /// What became of a key: `None` when it was not touched, `Some(None)` when
     /// it was deleted.
     pub fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
-        self.changes.get(key).map(Option::as_deref)
+        self.changes.get(key).map(|slot| self.value(slot))
     }
 
     /// Whether nothing was changed.
@@ -58,16 +110,29 @@ impl Overlay {
         self.changes.is_empty()
     }
 
+    /// The bytes of all keys and values, or some more.
+    pub fn weight(&self) -> usize {
+        self.values.len() + self.changes.keys().map(|key| key.len()).sum::<usize>()
+    }
+
+    /// How many keys were changed.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
     /// Forgets all changes.
     pub fn clear(&mut self) {
         self.changes.clear();
+        self.values.clear();
     }
 
-    /// The changes in the order of their keys; a deleted key has no value.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.changes
-            .iter()
-            .map(|(key, value)| (key.as_slice(), value.as_deref()))
+    /// The changes in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = Change<'_>> {
+        self.changes.iter().map(|(key, slot)| Change {
+            key,
+            value: self.value(slot),
+            was_absent: slot.was_absent,
+        })
     }
 
     /// Lays the changes over a scan of what is committed, which must be of the
@@ -81,6 +146,7 @@ impl Overlay {
         let mut scan = OverlayScan {
             base,
             order,
+            overlay: self,
             changes,
             change: None,
             base_is_over: false,
@@ -95,7 +161,8 @@ impl Overlay {
 
 impl Scratch for Overlay {
     fn reset(&mut self) {
-        self.clear();
+        self.changes.clear();
+        self.values.reset();
     }
 }
 
@@ -105,7 +172,8 @@ impl Scratch for Overlay {
 pub struct OverlayScan<'o, S> {
     base: S,
     order: Order,
-    changes: btree_map::Range<'o, Vec<u8>, Option<Vec<u8>>>,
+    overlay: &'o Overlay,
+    changes: btree_map::Range<'o, Key, Slot>,
     /// The next change, not handed out yet.
     change: Option<(&'o [u8], Option<&'o [u8]>)>,
     base_is_over: bool,
@@ -121,7 +189,7 @@ impl<S> OverlayScan<'_, S> {
             Order::Ascending => self.changes.next(),
             Order::Descending => self.changes.next_back(),
         };
-        self.change = change.map(|(key, value)| (key.as_slice(), value.as_deref()));
+        self.change = change.map(|(key, slot)| (key.as_slice(), self.overlay.value(slot)));
     }
 }
 
@@ -311,10 +379,10 @@ mod tests {
             prop_assert_eq!(collect(&mut scan), within(&model, &range, order));
 
             let mut committed = base;
-            for (key, value) in overlay.iter() {
-                match value {
-                    Some(value) => drop(committed.insert(key.to_vec(), value.to_vec())),
-                    None => drop(committed.remove(key)),
+            for change in overlay.iter() {
+                match change.value {
+                    Some(value) => drop(committed.insert(change.key.to_vec(), value.to_vec())),
+                    None => drop(committed.remove(change.key)),
                 }
             }
             prop_assert_eq!(committed, model);

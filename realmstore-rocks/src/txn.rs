@@ -179,14 +179,12 @@ impl WriteTxn for RocksWriteTxn<'_> {
         if self.changes.is_empty() {
             return Ok(());
         }
-        let size = |(key, value): (&[u8], Option<&[u8]>)| {
-            BATCH_OVERHEAD + key.len() + value.map_or(0, <[u8]>::len)
-        };
-        let mut batch = WriteBatch::with_capacity_bytes(self.changes.iter().map(size).sum());
-        for (key, value) in self.changes.iter() {
-            match value {
-                Some(value) => batch.put(key, value),
-                None => batch.delete(key),
+        let size = self.changes.weight() + self.changes.len() * BATCH_OVERHEAD;
+        let mut batch = WriteBatch::with_capacity_bytes(size);
+        for change in self.changes.iter() {
+            match change.value {
+                Some(value) => batch.put(change.key, value),
+                None => batch.delete(change.key),
             }
         }
         self.backend.write(batch)

@@ -99,23 +99,27 @@ impl SledBackend {
             return Ok(());
         }
         let mut batch = Batch::default();
-        let mut keys = Vec::new();
-        for (key, value) in changes.iter() {
-            let key = IVec::from(&*encode(key));
+        let mut keys = Vec::with_capacity(changes.len());
+        let mut before = Vec::with_capacity(PIECE.min(changes.len()));
+        for change in changes.iter() {
+            let key = IVec::from(&*encode(change.key));
             keys.push(key.clone());
-            match value {
+            let was = if change.was_absent {
+                None
+            } else {
+                let found = self.tree().get(&key);
+                found.map_err(|error| error::engine(error, "commit"))?
+            };
+            before.push((key.clone(), was));
+            if before.len() == PIECE {
+                self.snapshots.publish(&mut before);
+            }
+            match change.value {
                 Some(value) => batch.insert(key, value),
                 None => batch.remove(key),
             }
         }
-        for piece in keys.chunks(PIECE) {
-            let before = piece
-                .iter()
-                .map(|key| Ok((key.clone(), self.tree().get(key)?)))
-                .collect::<Result<_, _>>()
-                .map_err(|error| error::engine(error, "commit"))?;
-            self.snapshots.publish(before);
-        }
+        self.snapshots.publish(&mut before);
         self.snapshots.begin_change();
         self.tree()
             .apply_batch(batch)

@@ -121,10 +121,10 @@ impl Snapshots {
 
     /// Takes before-images of the commit that is in progress. It is all right
     /// to begin again after an error: nothing has changed in the tree.
-    pub(crate) fn publish(&self, before: Vec<(IVec, Option<IVec>)>) {
+    pub(crate) fn publish(&self, before: &mut Vec<(IVec, Option<IVec>)>) {
         let mut state = self.lock();
         let commit = state.committed + 1;
-        for (key, before) in before {
+        for (key, before) in before.drain(..) {
             let images = state.images.entry(key).or_default();
             if images.back().is_none_or(|image| image.commit < commit) {
                 images.push_back(Image { commit, before });
@@ -327,7 +327,7 @@ mod tests {
             };
             if let Some((key, _)) = commit.changes.get(commit.published) {
                 let before = self.tree.get(key).cloned();
-                self.snapshots.publish(vec![(key.clone(), before)]);
+                self.snapshots.publish(&mut vec![(key.clone(), before)]);
                 commit.published += 1;
                 if commit.published == commit.changes.len() {
                     self.snapshots.begin_change();
@@ -432,7 +432,7 @@ mod tests {
         let snapshots = Snapshots::default();
         let reader = snapshots.begin();
         for number in 0..100u8 {
-            snapshots.publish(vec![(key(1), Some(IVec::from(&[number])))]);
+            snapshots.publish(&mut vec![(key(1), Some(IVec::from(&[number])))]);
             snapshots.begin_change();
             snapshots.complete(vec![key(1)]);
         }

@@ -140,6 +140,21 @@ impl WriteTxn for SledWriteTxn<'_> {
         Ok(())
     }
 
+    fn put_new(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        check_key(key).map_err(|error| error.engine(ENGINE))?;
+        self.changes.put_new(key, value);
+        Ok(())
+    }
+
+    fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
+        let is_new = self.get(key)?.is_none();
+        if is_new {
+            // One that was deleted in this transaction is known to have been there.
+            self.put_new(key, value)?;
+        }
+        Ok(is_new)
+    }
+
     fn delete(&mut self, key: &[u8]) -> Result<bool> {
         let there = self.get(key)?.is_some();
         if there {

@@ -233,6 +233,10 @@ impl WriteTxn for AnyWriteTxn<'_> {
         on_engine!(AnyWriteTxn, self, txn => txn.put(key, value))
     }
 
+    fn put_new(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        on_engine!(AnyWriteTxn, self, txn => txn.put_new(key, value))
+    }
+
     fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
         on_engine!(AnyWriteTxn, self, txn => txn.insert(key, value))
     }

@@ -101,8 +101,8 @@ impl Sqlite {
             .expect("SQLite takes settings");
         let synchronous = match sync {
             Sync::Durable => "FULL",
-            // No commit waits for the disk, only the one that fills the log. With OFF none
-            // would, but a power failure could destroy the database: nobody runs it so.
+            // No commit waits for the disk but the one that fills the log and moves it into the
+            // database. With OFF that would not either, but a power failure could destroy it.
             Sync::Lazy => "NORMAL",
         };
         connection

@@ -367,6 +367,31 @@ impl History {
         }
     }
 
+    /// Begins the history of a publication that has none yet, and says whether
+    /// it did. No event of it is then stored.
+    pub(super) fn begin<X: WriteTxn>(
+        &self,
+        txn: &mut X,
+        entry: &HistoryEntry,
+        events: u64,
+    ) -> Result<bool> {
+        let position = Position {
+            first: entry.timestamp,
+            ordinal: entry.ordinal,
+            events,
+        };
+        let mut value = KeyBuf::new();
+        position.encode(&mut value);
+        let place = (entry.publication, entry.subscription);
+        let is_new = self
+            .positions
+            .insert(txn, |out| place.encode(out), &value)?;
+        if is_new {
+            self.history.put_new(txn, |out| entry.encode(out), &[])?;
+        }
+        Ok(is_new)
+    }
+
     /// The ordinal behind all that stand at a time.
     fn ordinal_behind<X: ReadTxn>(&self, txn: &X, key: &EventKey) -> Result<u32> {
         let mut scan = self.history.scan_prefix(

@@ -9,6 +9,7 @@ mod get_events;
 mod history;
 mod quarantine;
 mod query;
+mod recent;
 mod recording;
 mod repair;
 mod retained;
@@ -35,6 +36,7 @@ pub use self::history::{EventChange, History, HistoryEntry};
 pub use self::quarantine::{Quarantine, place_of, quarantine};
 pub use self::query::HistoryQuery;
 use self::query::{KeySpan, Merge};
+use self::recent::RecentState;
 pub use self::recording::{Delivery, Dispatch, Retain};
 pub use self::repair::{Remedy, Repair, Repaired, TableRepair, repair};
 pub use self::retained::{GetRetained, MAX_RETAINED_PER_TOPIC};
@@ -75,6 +77,7 @@ pub struct RealmStore<B> {
     last_slot: AtomicU16,
     meta: Space,
     changes: HistoryChanges,
+    recent: RecentState,
 }
 
 impl<B: Backend> RealmStore<B> {
@@ -122,6 +125,7 @@ impl<B: Backend> RealmStore<B> {
         Self {
             db,
             changes: HistoryChanges::new(history.history().slot(), tables.subscriptions.slot()),
+            recent: RecentState::new(history.history().slot(), tables.subscriptions.slot()),
             sessions: tables.sessions,
             publications: tables.publications,
             events: tables.events,
@@ -218,7 +222,9 @@ impl<B: Backend> RealmStore<B> {
     fn begin_write_as_is(&self) -> Result<StoreWrite<'_, B>> {
         let txn = self.db.begin_write()?;
         let stamp = Stamp::read(&self.meta, &txn)?;
-        Ok(StoreWrite::new(txn, self.meta, stamp).telling(&self.changes))
+        Ok(StoreWrite::new(txn, self.meta, stamp)
+            .telling(&self.changes)
+            .knowing(&self.recent))
     }
 
     /// Attaches a table of your own, in the same store and so in the same
@@ -356,7 +362,6 @@ impl<B: Backend> RealmStore<B> {
                     if let Some((first, new)) = finished {
                         history.add(txn, &first, new, place)?;
                     }
-                    txn.forget_end(key.subscription);
                     Some((key, 1))
                 }
             };

@@ -1,6 +1,8 @@
 //! Recording as it happens: a publication and all whom it was dispatched to,
 //! in one step, in the order of arrival.
 
+use smallvec::SmallVec;
+
 use super::history::{HistoryEntry, Place};
 use super::tables::{EventKey, Events, Publications};
 use super::{RealmStore, StoreWrite, check_event};
@@ -144,28 +146,38 @@ impl<B: Backend> RealmStore<B> {
         mut event: Event,
         receivers: impl IntoIterator<Item = SessionId>,
     ) -> Result<()> {
-        event.subscription = self.resolve_subscription(txn, event.subscription)?;
+        event.subscription = self.subscription_to_write(txn, event.subscription)?;
         let (history,) = self.events.companions();
-        let position = history.position(txn, event.subscription, event.publication);
-        let ordinal = match &position {
-            Ok(Some(position)) => {
-                event.timestamp = event.timestamp.max(position.first);
-                position.ordinal
-            }
-            Ok(None) => {
-                let (time, ordinal) =
-                    self.end_of_history(txn, event.subscription, event.timestamp)?;
-                event.timestamp = time;
-                ordinal
-            }
-            // It is counted anew below.
-            Err(error) if error.kind() == ErrorKind::Damaged => 0,
-            Err(error) => return Err(error.clone()),
+        let mut receivers: SmallVec<[Option<SessionId>; 8]> =
+            receivers.into_iter().map(Some).collect();
+        receivers.sort_unstable();
+        receivers.dedup();
+        if receivers.is_empty() {
+            receivers.push(None);
+        }
+        let (end, ordinal) = self.end_of_history(txn, event.subscription, event.timestamp)?;
+        let entry = HistoryEntry {
+            subscription: event.subscription,
+            timestamp: end,
+            ordinal,
+            publication: event.publication,
         };
+        if history.begin(txn, &entry, receivers.len() as u64)? {
+            event.timestamp = end;
+            for receiver in receivers {
+                event.receiver = receiver;
+                let key = EventKey::from(&event);
+                let space = self.events.space();
+                event.with_bytes(|bytes| space.put_new(txn, |out| key.encode(out), bytes))?;
+            }
+            return Ok(());
+        }
+        let position = history.position(txn, event.subscription, event.publication);
+        if let Ok(Some(position)) = &position {
+            event.timestamp = event.timestamp.max(position.first);
+        }
         let mut new = 0;
-        let mut receivers = receivers.into_iter();
-        let mut receiver = receivers.next();
-        loop {
+        for receiver in receivers {
             event.receiver = receiver;
             let key = EventKey::from(&event);
             let space = self.events.space();
@@ -173,10 +185,6 @@ impl<B: Backend> RealmStore<B> {
                 new += 1;
             } else {
                 self.events.put(txn, &key, &event)?;
-            }
-            receiver = receivers.next();
-            if receiver.is_none() {
-                break;
             }
         }
         if new == 0 {
@@ -187,18 +195,12 @@ impl<B: Backend> RealmStore<B> {
             ..EventKey::from(&event)
         };
         match position {
-            Ok(Some(stored)) => history.add_to(txn, Some(stored), &first, ordinal, new),
-            Ok(None) => {
-                history.add_to(txn, None, &first, ordinal, new)?;
-                txn.note_end(HistoryEntry {
-                    subscription: event.subscription,
-                    timestamp: event.timestamp,
-                    ordinal,
-                    publication: event.publication,
-                });
-                Ok(())
+            Ok(stored) => history.add_to(txn, stored, &first, ordinal, new),
+            // It is counted anew.
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                history.add(txn, &first, new, Place::Behind)
             }
-            Err(_) => history.add(txn, &first, new, Place::Behind),
+            Err(error) => Err(error),
         }
     }
 
@@ -209,9 +211,13 @@ impl<B: Backend> RealmStore<B> {
         subscription: SubscriptionId,
         time: Timestamp,
     ) -> Result<(Timestamp, u32)> {
-        let last = match txn.end(subscription) {
-            Some(last) => Some(last),
-            None => self.last_entry(txn, subscription)?,
+        let last = match txn.recent().end(subscription) {
+            Some(known) => known,
+            None => {
+                let last = self.last_entry(txn, subscription)?;
+                txn.recent_mut().note_end(subscription, last);
+                last
+            }
         };
         Ok(match last {
             Some((last, ordinal)) if last >= time => match ordinal.checked_add(1) {

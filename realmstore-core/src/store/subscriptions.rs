@@ -136,6 +136,21 @@ impl<B: Backend> RealmStore<B> {
         }
     }
 
+    /// As [`resolve_subscription`](Self::resolve_subscription), and remembers
+    /// it: those who write ask again and again.
+    pub fn subscription_to_write(
+        &self,
+        txn: &mut StoreWrite<'_, B>,
+        id: SubscriptionId,
+    ) -> Result<SubscriptionId> {
+        if let Some(known) = txn.recent().stands_for(id) {
+            return Ok(known);
+        }
+        let subscription = self.resolve_subscription(txn, id)?;
+        txn.recent_mut().note_stands_for(id, subscription);
+        Ok(subscription)
+    }
+
     /// An ID that nothing stands under.
     fn free_subscription_id<X: ReadTxn>(&self, txn: &X) -> Result<SubscriptionId> {
         loop {

@@ -1,15 +1,14 @@
 //! The write transaction of a realm store.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::changes::{Changes, HistoryChanges};
-use super::history::HistoryEntry;
+use super::recent::{Recent, RecentState};
 use super::stamp::Stamp;
 use crate::backend::{Backend, KeyRange, Order, ReadTxn, WriteTxn};
 use crate::table::Space;
-use crate::{Error, ErrorKind, Result, SubscriptionId, Timestamp};
+use crate::{Error, ErrorKind, Result};
 
 /// The write transaction of a realm store. Dropped, it leaves no trace.
 pub struct StoreWrite<'b, B: Backend + 'b> {
@@ -19,8 +18,10 @@ pub struct StoreWrite<'b, B: Backend + 'b> {
     changed: bool,
     broken_off: bool,
     rows_written: u64,
-    /// Where the histories end that this transaction has recorded to.
-    ends: HashMap<SubscriptionId, (Timestamp, u32)>,
+    /// What is known of the state that this transaction sees.
+    recent: Recent,
+    /// Where that comes from and goes to.
+    recent_state: Option<&'b RecentState>,
     /// Where changes of histories are told, if anybody wants to know.
     told_to: Option<&'b HistoryChanges>,
     changes: Changes,
@@ -37,7 +38,8 @@ impl<'b, B: Backend> StoreWrite<'b, B> {
             changed: false,
             broken_off: false,
             rows_written: 0,
-            ends: HashMap::new(),
+            recent: Recent::default(),
+            recent_state: None,
             told_to: None,
             changes: Changes::default(),
             committed: Vec::new(),
@@ -47,6 +49,13 @@ impl<'b, B: Backend> StoreWrite<'b, B> {
     /// Lets it tell what it changes in histories.
     pub(super) fn telling(mut self, changes: &'b HistoryChanges) -> Self {
         self.told_to = changes.is_anybody_listening().then_some(changes);
+        self
+    }
+
+    /// Lets it begin with what is known from the commit before.
+    pub(super) fn knowing(mut self, state: &'b RecentState) -> Self {
+        self.recent = state.begin(self.txn.commit_number());
+        self.recent_state = Some(state);
         self
     }
 
@@ -73,20 +82,23 @@ impl<'b, B: Backend> StoreWrite<'b, B> {
         self.broken_off = true;
     }
 
-    /// The time and the ordinal of the last entry of a history, if this transaction made it.
-    pub(super) fn end(&self, subscription: SubscriptionId) -> Option<(Timestamp, u32)> {
-        self.ends.get(&subscription).copied()
+    /// What is known of the state that this transaction sees.
+    pub(super) fn recent(&self) -> &Recent {
+        &self.recent
     }
 
-    /// Takes note of the last entry of a history.
-    pub(super) fn note_end(&mut self, entry: HistoryEntry) {
-        let end = (entry.timestamp, entry.ordinal);
-        self.ends.insert(entry.subscription, end);
+    pub(super) fn recent_mut(&mut self) -> &mut Recent {
+        &mut self.recent
     }
 
-    /// Forgets where a history ends, which has come to have entries that were not recorded.
-    pub(super) fn forget_end(&mut self, subscription: SubscriptionId) {
-        self.ends.remove(&subscription);
+    fn note_put(&mut self, key: &[u8]) {
+        self.rows_written += 1;
+        if let Some(changes) = self.told_to {
+            changes.note_put(&mut self.changes, key);
+        }
+        if let Some(state) = self.recent_state {
+            state.note(&mut self.recent, key, true);
+        }
     }
 
     /// Whether somebody else has written since our indexes were complete.
@@ -140,19 +152,22 @@ impl<B: Backend> WriteTxn for StoreWrite<'_, B> {
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.changed = true;
         self.txn.put(key, value)?;
-        self.rows_written += 1;
-        if let Some(changes) = self.told_to {
-            changes.note_put(&mut self.changes, key);
-        }
+        self.note_put(key);
+        Ok(())
+    }
+
+    fn put_new(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.changed = true;
+        self.txn.put_new(key, value)?;
+        self.note_put(key);
         Ok(())
     }
 
     fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
         self.changed = true;
         let is_new = self.txn.insert(key, value)?;
-        self.rows_written += u64::from(is_new);
-        if let Some(changes) = self.told_to.filter(|_| is_new) {
-            changes.note_put(&mut self.changes, key);
+        if is_new {
+            self.note_put(key);
         }
         Ok(is_new)
     }
@@ -162,6 +177,9 @@ impl<B: Backend> WriteTxn for StoreWrite<'_, B> {
         let was_there = self.txn.delete(key)?;
         if let Some(changes) = self.told_to.filter(|_| was_there) {
             changes.note_delete(&mut self.changes, key);
+        }
+        if let Some(state) = self.recent_state {
+            state.note(&mut self.recent, key, false);
         }
         Ok(was_there)
     }
@@ -179,6 +197,9 @@ impl<B: Backend> WriteTxn for StoreWrite<'_, B> {
         if self.changed {
             self.stamp.carry_over(&self.meta, &mut self.txn)?;
             self.txn.commit()?;
+        }
+        if let Some(state) = self.recent_state {
+            state.committed(self.recent, self.changed);
         }
         if let Some(listener) = self.told_to {
             listener.add(self.changes);

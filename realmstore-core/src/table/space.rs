@@ -65,6 +65,17 @@ impl Space {
         txn.put(&key, value).map_err(|error| error.table(self.name))
     }
 
+    pub(crate) fn put_new<X: WriteTxn>(
+        &self,
+        txn: &mut X,
+        encode: impl FnOnce(&mut KeyBuf),
+        value: &[u8],
+    ) -> Result<()> {
+        let key = Self::full_key(self.writable_slot()?, encode);
+        txn.put_new(&key, value)
+            .map_err(|error| error.table(self.name))
+    }
+
     pub(crate) fn insert<X: WriteTxn>(
         &self,
         txn: &mut X,

@@ -37,7 +37,7 @@ impl Kv for Fjall {
             .keyspace("rows", KeyspaceCreateOptions::default)
             .expect("fjall's keyspace");
         let persist = match sync {
-            // The length of a file is synced by this too.
+            // This syncs the length of the journal too, where it grew.
             Sync::Durable => PersistMode::SyncData,
             Sync::Lazy => PersistMode::Buffer,
         };
@@ -60,7 +60,8 @@ impl Kv for Fjall {
         write.batch.commit().expect("fjall commits");
     }
 
-    /// The journal stays, even where all of it is in tables: at least 64 MiB.
+    /// The journal counts, 64 MiB at least, though all of it is in tables by then. Tables
+    /// that were merged do not count: fjall removes their files later.
     fn settle(&mut self) -> u64 {
         self.db.persist(PersistMode::SyncAll).expect("fjall syncs");
         self.rows.rotate_memtable_and_wait().expect("fjall flushes");

@@ -8,8 +8,9 @@ use super::{Kv, KvRead, KvWrite, end_of};
 
 const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
 
-/// With `Sync::Lazy`, one commit out of so many is durable all the same. What
-/// the others write stays in the memory of redb, and they free few pages.
+/// With `Sync::Lazy`, one commit out of so many is durable all the same: redb
+/// leaves nothing to the operating system, but keeps in its own memory what is
+/// not durable, and loses it with the process.
 const DURABLE_ONE_OF: u64 = 100;
 
 /// redb, with the default cache of 1 GiB.
