@@ -135,11 +135,11 @@ impl Generator {
             .then(|| self.sessions.choose(&mut self.rng).copied());
         let id = again.flatten().unwrap_or_else(|| session(&mut self.rng));
         self.sessions.push(id);
-        match self.present.len() {
-            0..PRESENT => self.present.push(id),
-            _ => {
-                let place = self.rng.random_range(0..PRESENT);
-                self.present[place] = id;
+        let place = self.rng.random_range(0..PRESENT);
+        if !self.present.contains(&id) {
+            match self.present.get_mut(place) {
+                Some(gone) => *gone = id,
+                None => self.present.push(id),
             }
         }
         let user = self.rng.random_range(0..5_000);

@@ -88,6 +88,14 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         (_, true) => Scale::FULL,
         _ => Scale::STANDARD,
     };
+    let scale = match std::env::var("DEV_PUBS") {
+        Ok(pubs) => Scale {
+            publications: pubs.parse()?,
+            durable_publications: pubs.parse::<u64>()? / 5,
+            ..scale
+        },
+        Err(_) => scale,
+    };
     fs::create_dir_all(&arguments.stores)?;
     let mut report = Report::default();
     let wanted = |workload| arguments.only.is_empty() || arguments.only.contains(&workload);

@@ -175,6 +175,16 @@ pub trait ReadTxn {
     /// it begins is empty.
     fn scan(&self, range: KeyRange<'_>, order: Order) -> Result<Self::Scan<'_>>;
 
+    /// Lends the last entry of a range to `read`; `None` where the range has none.
+    fn last<T>(
+        &self,
+        range: KeyRange<'_>,
+        read: impl FnOnce(&[u8], &[u8]) -> T,
+    ) -> Result<Option<T>> {
+        let mut scan = self.scan(range, Order::Descending)?;
+        Ok(scan.next()?.map(|(key, value)| read(key, value)))
+    }
+
     /// The number of the last commit that this transaction sees, for engines
     /// whose files other programs may write to as well: it grows with every
     /// commit by one, whoever made it: a write transaction that sees number n

@@ -1,15 +1,172 @@
 //! Keys: fixed bytes whose order is the order of what they stand for.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::{Deref, DerefMut};
 
 use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::{PublicationId, SessionId, SubscriptionId, Timestamp};
 
-/// The bytes of a key. They stand on the stack up to 96 bytes, which all keys
-/// of a realm store do but those of very long authids.
-pub type KeyBuf = SmallVec<[u8; 96]>;
+/// The keys that need no memory of their own, in bytes: all of a realm store but
+/// those of very long authids and URIs.
+const INLINE: usize = 96;
+
+/// The bytes of a key. They stand in place up to 96 bytes, and parts of a fixed
+/// size are then appended by a store or two.
+#[derive(Clone)]
+pub struct KeyBuf {
+    short: [u8; INLINE],
+    len: usize,
+    /// All of the key, once it is too long.
+    long: Option<Box<Vec<u8>>>,
+}
+
+impl Default for KeyBuf {
+    #[inline]
+    fn default() -> Self {
+        Self {
+            short: [0; INLINE],
+            len: 0,
+            long: None,
+        }
+    }
+}
+
+impl KeyBuf {
+    /// No bytes.
+    #[inline]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A copy of bytes.
+    #[inline]
+    pub fn from_slice(bytes: &[u8]) -> Self {
+        let mut key = Self::new();
+        key.extend_from_slice(bytes);
+        key
+    }
+
+    /// Appends bytes.
+    #[inline]
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        match self.short.get_mut(self.len..end) {
+            Some(place) if self.long.is_none() => {
+                place.copy_from_slice(bytes);
+                self.len = end;
+            }
+            _ => self.extend_long(bytes),
+        }
+    }
+
+    #[cold]
+    fn extend_long(&mut self, bytes: &[u8]) {
+        let mut long = match self.long.take() {
+            Some(long) => long,
+            None => Box::new(self.to_vec()),
+        };
+        long.extend_from_slice(bytes);
+        self.long = Some(long);
+    }
+
+    /// Appends a byte.
+    #[inline]
+    pub fn push(&mut self, byte: u8) {
+        self.extend_from_slice(&[byte]);
+    }
+
+    /// Drops what is behind the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        match &mut self.long {
+            None => self.len = self.len.min(len),
+            Some(long) => long.truncate(len),
+        }
+    }
+
+    /// The bytes.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        match &self.long {
+            None => self.short.get(..self.len).unwrap_or_default(),
+            Some(long) => long,
+        }
+    }
+}
+
+impl Deref for KeyBuf {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl DerefMut for KeyBuf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &mut self.long {
+            None => self.short.get_mut(..self.len).unwrap_or_default(),
+            Some(long) => long,
+        }
+    }
+}
+
+impl AsRef<[u8]> for KeyBuf {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Borrow<[u8]> for KeyBuf {
+    fn borrow(&self) -> &[u8] {
+        self
+    }
+}
+
+impl PartialEq for KeyBuf {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for KeyBuf {}
+
+impl PartialOrd for KeyBuf {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for KeyBuf {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_slice().cmp(other)
+    }
+}
+
+impl Hash for KeyBuf {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
+    }
+}
+
+impl fmt::Debug for KeyBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_slice().fmt(f)
+    }
+}
+
+impl FromIterator<u8> for KeyBuf {
+    fn from_iter<I: IntoIterator<Item = u8>>(bytes: I) -> Self {
+        let mut key = Self::new();
+        bytes.into_iter().for_each(|byte| key.push(byte));
+        key
+    }
+}
 
 /// A type that can be a key, or a part of one.
 ///
@@ -69,6 +226,7 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
+#[inline]
 fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], KeyError> {
     let (taken, rest) = bytes.split_first_chunk().ok_or(KeyError(Wrong::TooShort))?;
     *bytes = rest;
@@ -78,10 +236,12 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], KeyError> {
 macro_rules! big_endian {
     ($($type:ty: $to:expr, $from:expr;)*) => {$(
         impl Key for $type {
+            #[inline]
             fn encode(&self, out: &mut KeyBuf) {
                 out.extend_from_slice(&$to(*self).to_be_bytes());
             }
 
+            #[inline]
             fn decode(bytes: &mut &[u8]) -> Result<Self, KeyError> {
                 take(bytes).map(|bytes| $from(u64::from_be_bytes(bytes)))
             }
@@ -242,6 +402,19 @@ mod tests {
         fn a_key_survives_its_bytes(a in everything()) {
             let a = key(a);
             prop_assert_eq!(<(String, (SubscriptionId, Timestamp), Uuid, u64)>::from_bytes(&bytes_of(&a)).unwrap(), a);
+        }
+
+        #[test]
+        fn a_key_of_any_length_holds_what_was_appended(
+            parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..8),
+        ) {
+            let mut key = KeyBuf::new();
+            for part in &parts {
+                key.extend_from_slice(part);
+            }
+            prop_assert_eq!(key.as_slice(), parts.concat());
+            prop_assert_eq!(&KeyBuf::from_slice(&parts.concat()), &key);
+            prop_assert_eq!(parts.concat().into_iter().collect::<KeyBuf>(), key);
         }
 
         #[test]

@@ -4,6 +4,7 @@
 //! alive. So each transaction holds a [`Pass`], and whoever wants to resize
 //! waits until all are given back.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,13 +17,19 @@ use crate::error;
 const HOLD_BACK: Duration = Duration::from_millis(100);
 
 /// Counts the transactions that are alive and knows how large the map is.
+///
+/// A transaction that comes while nobody wants to resize takes no lock. It adds
+/// itself to `alive` and then looks whether the gate is `shut`; whoever resizes
+/// shuts it and then looks whether anybody is alive. So one of them sees the other.
 pub(crate) struct Gate {
+    alive: AtomicUsize,
+    /// Whether somebody wants to resize, or the map is lost.
+    shut: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
-    alive: usize,
     resizers: usize,
     map_size: usize,
     map_lost: bool,
@@ -34,28 +41,39 @@ pub(crate) struct Pass<'g>(&'g Gate);
 impl Gate {
     pub(crate) fn new(map_size: usize) -> Self {
         let state = State {
-            alive: 0,
             resizers: 0,
             map_size,
             map_lost: false,
         };
         Self {
+            alive: AtomicUsize::new(0),
+            shut: AtomicBool::new(false),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
     }
 
     /// Enters, after a short wait where somebody wants to resize.
+    #[inline]
     pub(crate) fn enter(&self) -> Result<Pass<'_>> {
+        self.alive.fetch_add(1, Ordering::SeqCst);
+        let pass = Pass(self);
+        if !self.shut.load(Ordering::SeqCst) {
+            return Ok(pass);
+        }
+        drop(pass);
+        self.enter_when_open()
+    }
+
+    #[cold]
+    fn enter_when_open(&self) -> Result<Pass<'_>> {
         let mut state = self.lock();
-        if state.resizers > 0 {
-            let deadline = Instant::now() + HOLD_BACK;
-            while state.resizers > 0 {
-                let Some(left) = time_until(deadline) else {
-                    break;
-                };
-                state = self.wait(state, left);
-            }
+        let deadline = Instant::now() + HOLD_BACK;
+        while state.resizers > 0 {
+            let Some(left) = time_until(deadline) else {
+                break;
+            };
+            state = self.wait(state, left);
         }
         if state.map_lost {
             return Err(error::plain(
@@ -64,7 +82,7 @@ impl Gate {
                  it again",
             ));
         }
-        state.alive += 1;
+        self.alive.fetch_add(1, Ordering::SeqCst);
         Ok(Pass(self))
     }
 
@@ -89,20 +107,21 @@ impl Gate {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.lock();
         state.resizers += 1;
-        while state.alive > 0 {
+        self.shut.store(true, Ordering::SeqCst);
+        while self.alive() > 0 {
             // A timeout beyond the end of time is none.
             let left = deadline.map_or(Some(HOLD_BACK), time_until);
             let Some(left) = left else { break };
             state = self.wait(state, left);
         }
         state.resizers -= 1;
-        let result = if state.alive > 0 {
+        let alive = self.alive();
+        let result = if alive > 0 {
             Err(error::plain(
                 ErrorKind::Busy,
                 format!(
-                    "the memory map must grow, but transactions of this process ({} now) kept it as \
-                     it is for {timeout:?}",
-                    state.alive
+                    "the memory map must grow, but transactions of this process ({alive} now) kept it \
+                     as it is for {timeout:?}"
                 ),
             ))
         } else if state.map_size != seen || state.map_lost {
@@ -116,9 +135,15 @@ impl Gate {
             }
             resized.map(drop)
         };
+        let shut = state.resizers > 0 || state.map_lost;
+        self.shut.store(shut, Ordering::SeqCst);
         drop(state);
         self.changed.notify_all();
         result
+    }
+
+    fn alive(&self) -> usize {
+        self.alive.load(Ordering::SeqCst)
     }
 
     fn wait<'g>(&self, state: MutexGuard<'g, State>, time: Duration) -> MutexGuard<'g, State> {
@@ -135,12 +160,12 @@ impl Gate {
 }
 
 impl Drop for Pass<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.alive -= 1;
-        let wanted = state.alive == 0 && state.resizers > 0;
-        drop(state);
-        if wanted {
+        let was_last = self.0.alive.fetch_sub(1, Ordering::SeqCst) == 1;
+        if was_last && self.0.shut.load(Ordering::SeqCst) {
+            // Who has found somebody alive waits before this gets the lock.
+            drop(self.0.lock());
             self.0.changed.notify_all();
         }
     }

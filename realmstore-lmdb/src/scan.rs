@@ -1,6 +1,6 @@
 //! Scans, and the ranges that LMDB can be asked for.
 
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 use heed::types::Bytes;
 use heed::{RoRange, RoRevRange, RoTxn};
@@ -69,6 +69,27 @@ impl std::fmt::Debug for LmdbScan<'_> {
             Position::Over => "LmdbScan(Over)",
         })
     }
+}
+
+/// Lends the last entry of a range: one seek, and nothing to begin and to end.
+pub(crate) fn last<T>(
+    entries: Entries,
+    txn: &RoTxn<'_>,
+    range: KeyRange<'_>,
+    read: impl FnOnce(&[u8], &[u8]) -> T,
+) -> Result<Option<T>> {
+    let Some((lower, upper)) = storable(range) else {
+        return Ok(None);
+    };
+    let entry = match upper {
+        Bound::Excluded(key) => entries.get_lower_than(txn, key),
+        Bound::Included(key) => entries.get_lower_than_or_equal_to(txn, key),
+        Bound::Unbounded => entries.last(txn),
+    };
+    let entry = entry.map_err(|error| error::engine(error, "scan"))?;
+    Ok(entry
+        .filter(|(key, _)| (lower, Bound::Unbounded).contains(*key))
+        .map(|(key, value)| read(key, value)))
 }
 
 /// The same range with bounds that could be stored as keys, since LMDB takes

@@ -10,6 +10,7 @@ use realmstore_core::{
 
 use crate::gate::Pass;
 use crate::redo::RedoLog;
+use crate::scan::last;
 use crate::{ENGINE, Entries, LmdbBackend, LmdbScan, error};
 
 /// The longest value that LMDB stores, in bytes.
@@ -49,6 +50,14 @@ impl ReadTxn for LmdbReadTxn<'_> {
 
     fn scan(&self, range: KeyRange<'_>, order: Order) -> Result<LmdbScan<'_>> {
         LmdbScan::begin(self.entries, &self.txn, range, order)
+    }
+
+    fn last<T>(
+        &self,
+        range: KeyRange<'_>,
+        read: impl FnOnce(&[u8], &[u8]) -> T,
+    ) -> Result<Option<T>> {
+        last(self.entries, &self.txn, range, read)
     }
 
     fn commit_number(&self) -> Option<u64> {
@@ -208,6 +217,14 @@ impl ReadTxn for LmdbWriteTxn<'_> {
 
     fn scan(&self, range: KeyRange<'_>, order: Order) -> Result<LmdbScan<'_>> {
         LmdbScan::begin(self.backend.entries(), self.txn()?, range, order)
+    }
+
+    fn last<T>(
+        &self,
+        range: KeyRange<'_>,
+        read: impl FnOnce(&[u8], &[u8]) -> T,
+    ) -> Result<Option<T>> {
+        last(self.backend.entries(), self.txn()?, range, read)
     }
 
     fn commit_number(&self) -> Option<u64> {

@@ -218,6 +218,14 @@ macro_rules! read {
                 })
             }
 
+            fn last<T>(
+                &self,
+                range: KeyRange<'_>,
+                read: impl FnOnce(&[u8], &[u8]) -> T,
+            ) -> Result<Option<T>> {
+                on_engine!($txn, self, txn => txn.last(range, read))
+            }
+
             fn commit_number(&self) -> Option<u64> {
                 on_engine!($txn, self, txn => txn.commit_number())
             }

@@ -72,6 +72,11 @@ pub trait System {
     /// Every publication in the order of their IDs: its time, its publisher and its topic.
     fn scan_publications(&self) -> Touched;
 
+    /// The same, with a topic that is known to be UTF-8, for those that check it.
+    fn scan_checked(&self) -> Touched {
+        self.scan_publications()
+    }
+
     /// Puts all that was stored on disk, and returns the bytes that it takes there.
     fn settle(&mut self) -> u64;
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use realmstore::lmdb::{LmdbBackend, LmdbOptions};
+use realmstore::record::PublicationView;
 use realmstore::rocks::{RocksBackend, RocksOptions};
 use realmstore::sled::{SledBackend, SledOptions};
 use realmstore::{
@@ -63,6 +64,25 @@ impl<B: OwnBackend> Ours<B> {
 
     pub fn store(&self) -> &RealmStore<B> {
         &self.store
+    }
+
+    fn scan(&self, topic: impl for<'p> Fn(&PublicationView<'p>) -> &'p [u8]) -> Touched {
+        let mut touched = Touched::default();
+        let txn = self.store.begin_read().expect("a snapshot");
+        let mut all = self
+            .store
+            .publications()
+            .range(&txn, .., Order::Ascending)
+            .expect("a scan");
+        while let Some(publication) = all.next().expect("a scan") {
+            let publication = publication.view().expect("a publication");
+            touched.row();
+            touched.number(publication.timestamp().expect("a time").as_nanos());
+            let publisher = publication.publisher().expect("a publisher");
+            touched.number(publisher.unwrap_or_default().get());
+            touched.bytes(topic(&publication));
+        }
+        touched
     }
 }
 
@@ -158,27 +178,11 @@ impl<B: OwnBackend> System for Ours<B> {
     }
 
     fn scan_publications(&self) -> Touched {
-        let mut touched = Touched::default();
-        let txn = self.store.begin_read().expect("a snapshot");
-        let mut all = self
-            .store
-            .publications()
-            .range(&txn, .., Order::Ascending)
-            .expect("a scan");
-        while let Some(publication) = all.next().expect("a scan") {
-            let publication = publication.view().expect("a publication");
-            touched.row();
-            touched.number(publication.timestamp().expect("a time").as_nanos());
-            touched.number(
-                publication
-                    .publisher()
-                    .expect("a publisher")
-                    .unwrap_or_default()
-                    .get(),
-            );
-            touched.bytes(publication.topic().expect("a topic").as_bytes());
-        }
-        touched
+        self.scan(|publication| publication.topic_bytes().expect("a topic"))
+    }
+
+    fn scan_checked(&self) -> Touched {
+        self.scan(|publication| publication.topic().expect("a topic").as_bytes())
     }
 
     fn settle(&mut self) -> u64 {

@@ -40,15 +40,26 @@ pub(super) trait Field: Sized + Default {
         0
     }
 
-    /// Whether what is written for this value must stand at the very end of the
-    /// record. FlatBuffers are built from the end: it is written first.
-    fn goes_last(&self) -> bool {
-        false
+    /// Where what is written beside the table stands.
+    fn distance(&self) -> Distance {
+        Distance::Near
     }
 
     fn prepare(&self, builder: &mut FlatBufferBuilder<'_>) -> Self::Prepared;
 
     fn push(prepared: Self::Prepared, builder: &mut FlatBufferBuilder<'_>, vt: u16);
+}
+
+/// How far from the table that points to it something stands in a record.
+/// FlatBuffers are built from the end: what is farthest is written first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Distance {
+    /// Right behind it, in memory that reading the table brings along: names.
+    Near,
+    /// What is long, or seldom looked at.
+    Far,
+    /// At the very end of the record.
+    Last,
 }
 
 /// Numbers. What must be there reads as 0 when it is not, which is how
@@ -61,7 +72,7 @@ macro_rules! scalar {
             const WIDTH: usize = size_of::<$raw>();
 
             #[inline]
-            fn read(table: Table<'_>, vt: u16) -> Result<Self, Problem> {
+    fn read(table: Table<'_>, vt: u16) -> Result<Self, Problem> {
                 Ok(table.scalar(vt)?.map(|bytes| $from(<$raw>::from_le_bytes(bytes))))
             }
 
@@ -99,6 +110,7 @@ impl Field for Option<MatchPolicy> {
     type Prepared = Self;
     const WIDTH: usize = size_of::<u8>();
 
+    #[inline]
     fn read(table: Table<'_>, vt: u16) -> Result<Self, Problem> {
         match table.scalar(vt)? {
             None => Ok(None),
@@ -132,7 +144,7 @@ macro_rules! required_scalar {
             const WIDTH: usize = <Option<Self> as Field>::WIDTH;
 
             #[inline]
-            fn read(table: Table<'_>, vt: u16) -> Result<Self, Problem> {
+    fn read(table: Table<'_>, vt: u16) -> Result<Self, Problem> {
                 Ok(<Option<Self> as Field>::read(table, vt)?.unwrap_or_default())
             }
 
@@ -173,6 +185,7 @@ impl Field for Option<String> {
     type View<'a> = Option<&'a str>;
     by_offset!();
 
+    #[inline]
     fn read(table: Table<'_>, vt: u16) -> Result<Option<&str>, Problem> {
         table.text(vt)
     }
@@ -203,6 +216,7 @@ impl Field for String {
     type View<'a> = &'a str;
     by_offset!();
 
+    #[inline]
     fn read(table: Table<'_>, vt: u16) -> Result<&str, Problem> {
         table.text(vt)?.ok_or(Problem::Missing)
     }
@@ -228,6 +242,7 @@ impl Field for Option<Uuid> {
     type View<'a> = Self;
     by_offset!();
 
+    #[inline]
     fn read(table: Table<'_>, vt: u16) -> Result<Self, Problem> {
         match table.bytes(vt)? {
             // Python writes nothing as an empty vector.
@@ -253,6 +268,7 @@ impl Field for Uuid {
     type View<'a> = Self;
     by_offset!();
 
+    #[inline]
     fn read(table: Table<'_>, vt: u16) -> Result<Self, Problem> {
         Ok(Option::<Self>::read(table, vt)?.unwrap_or_default())
     }
@@ -270,6 +286,7 @@ impl Field for Option<Vec<u8>> {
     type View<'a> = Option<&'a [u8]>;
     by_offset!();
 
+    #[inline]
     fn read(table: Table<'_>, vt: u16) -> Result<Option<&[u8]>, Problem> {
         table.bytes(vt)
     }
@@ -282,6 +299,10 @@ impl Field for Option<Vec<u8>> {
         self.as_ref().map_or(0, Vec::len)
     }
 
+    fn distance(&self) -> Distance {
+        Distance::Far
+    }
+
     fn prepare(&self, builder: &mut FlatBufferBuilder<'_>) -> Offset {
         self.as_ref()
             .map(|bytes| builder.create_vector(bytes).as_union_value())
@@ -292,6 +313,7 @@ impl Field for Option<Cbor> {
     type View<'a> = Option<CborRef<'a>>;
     by_offset!();
 
+    #[inline]
     fn read(table: Table<'_>, vt: u16) -> Result<Option<CborRef<'_>>, Problem> {
         Ok(table.bytes(vt)?.map(CborRef::from_bytes))
     }
@@ -317,6 +339,10 @@ impl Field for Option<Cbor> {
     fn weight(&self) -> usize {
         self.as_ref()
             .map_or(0, |cbor| cbor.as_ref().as_bytes().len())
+    }
+
+    fn distance(&self) -> Distance {
+        Distance::Far
     }
 
     fn prepare(&self, builder: &mut FlatBufferBuilder<'_>) -> Offset {
@@ -360,6 +386,7 @@ impl Field for Option<Vec<SessionId>> {
     type View<'a> = Option<SessionIds<'a>>;
     by_offset!();
 
+    #[inline]
     fn read(table: Table<'_>, vt: u16) -> Result<Option<SessionIds<'_>>, Problem> {
         Ok(table.numbers(vt)?.map(SessionIds))
     }
@@ -385,8 +412,11 @@ impl Field for Option<Vec<SessionId>> {
     }
 
     /// An empty list with nothing behind it cannot be mistaken for one that lost its length.
-    fn goes_last(&self) -> bool {
-        self.as_ref().is_some_and(Vec::is_empty)
+    fn distance(&self) -> Distance {
+        match self {
+            Some(ids) if ids.is_empty() => Distance::Last,
+            _ => Distance::Far,
+        }
     }
 
     fn prepare(&self, builder: &mut FlatBufferBuilder<'_>) -> Offset {
@@ -420,6 +450,7 @@ impl Field for Option<Vec<String>> {
     type View<'a> = Option<Texts<'a>>;
     by_offset!();
 
+    #[inline]
     fn read(table: Table<'_>, vt: u16) -> Result<Option<Texts<'_>>, Problem> {
         Ok(table.texts(vt)?.map(Texts))
     }
@@ -442,6 +473,10 @@ impl Field for Option<Vec<String>> {
         texts.fold(0, |weight, text| {
             weight.saturating_add(text.len()).saturating_add(16)
         })
+    }
+
+    fn distance(&self) -> Distance {
+        Distance::Far
     }
 
     fn prepare(&self, builder: &mut FlatBufferBuilder<'_>) -> Offset {

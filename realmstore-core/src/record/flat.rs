@@ -20,6 +20,7 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
+    #[inline]
     pub(super) fn root(bytes: &'a [u8]) -> Result<Self, Problem> {
         let table = read_u32(bytes, 0)? as usize;
         let to_vtable = i64::from(read_u32(bytes, table)? as i32);
@@ -59,6 +60,7 @@ impl<'a> Table<'a> {
     }
 
     /// Follows a field's offset to a vector: its length and where its items begin.
+    #[inline]
     fn vector(self, vt: u16) -> Result<Option<(usize, usize)>, Problem> {
         let Some(position) = self.position(vt) else {
             return Ok(None);
@@ -66,6 +68,7 @@ impl<'a> Table<'a> {
         follow(self.bytes, position).map(Some)
     }
 
+    #[inline]
     pub(super) fn bytes(self, vt: u16) -> Result<Option<&'a [u8]>, Problem> {
         let Some((start, len)) = self.vector(vt)? else {
             return Ok(None);
@@ -73,6 +76,7 @@ impl<'a> Table<'a> {
         slice(self.bytes, start, len).map(Some)
     }
 
+    #[inline]
     pub(super) fn text(self, vt: u16) -> Result<Option<&'a str>, Problem> {
         let Some(bytes) = self.bytes(vt)? else {
             return Ok(None);
@@ -190,6 +194,7 @@ impl<'a> Iterator for Texts<'a> {
 impl ExactSizeIterator for Texts<'_> {}
 
 /// Follows the offset at `position` to a vector: where its items begin, and how many they are.
+#[inline]
 fn follow(bytes: &[u8], position: usize) -> Result<(usize, usize), Problem> {
     let vector = position
         .checked_add(read_u32(bytes, position)? as usize)
@@ -198,6 +203,7 @@ fn follow(bytes: &[u8], position: usize) -> Result<(usize, usize), Problem> {
     Ok((vector + 4, len))
 }
 
+#[inline]
 fn read_u32(bytes: &[u8], position: usize) -> Result<u32, Problem> {
     array(bytes, position).map(u32::from_le_bytes)
 }
@@ -211,6 +217,7 @@ fn array<const N: usize>(bytes: &[u8], position: usize) -> Result<[u8; N], Probl
         .ok_or(Problem::OutOfBounds)
 }
 
+#[inline]
 fn slice(bytes: &[u8], start: usize, len: usize) -> Result<&[u8], Problem> {
     start
         .checked_add(len)

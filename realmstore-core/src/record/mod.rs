@@ -295,6 +295,7 @@ macro_rules! record {
         impl $crate::record::Record for $record {
             type View<'a> = $view<'a>;
 
+            #[inline]
             fn view(bytes: &[u8]) -> $crate::Result<$view<'_>> {
                 $crate::record::flat::Table::root(bytes).map($view).map_err(|problem| damaged("", problem).into())
             }
@@ -313,8 +314,13 @@ macro_rules! record {
                 }
                 $crate::record::with_builder(
                     |builder| {
-                        $(let $field = self.$field.goes_last().then(|| self.$field.prepare(builder));)*
-                        $(let $field = $field.unwrap_or_else(|| self.$field.prepare(builder));)*
+                        let record = self;
+                        $(let $field = (record.$field.distance() == $crate::record::field::Distance::Last).then(|| record.$field.prepare(builder));)*
+                        $(let $field = match $field {
+                            None if record.$field.distance() == $crate::record::field::Distance::Far => Some(record.$field.prepare(builder)),
+                            prepared => prepared,
+                        };)*
+                        $(let $field = $field.unwrap_or_else(|| record.$field.prepare(builder));)*
                         let table = builder.start_table();
                         for width in [8, 4, 1] {
                             $(if <$type as Field>::WIDTH == width {

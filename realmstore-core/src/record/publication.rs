@@ -79,6 +79,23 @@ pub struct Requester {
     pub session: Option<(SessionId, Timestamp)>,
 }
 
+impl<'a> PublicationView<'a> {
+    /// The bytes of the topic, without a look at whether they are UTF-8: enough
+    /// to compare it or to pass it on, and cheaper in a walk over many records,
+    /// which need not wait until all of the text is there.
+    ///
+    /// # Errors
+    /// When the topic is missing, or does not lie inside of the record.
+    #[inline]
+    pub fn topic_bytes(&self) -> Result<&'a [u8], RecordError> {
+        match self.0.bytes(Generated::VT_TOPIC) {
+            Ok(Some(topic)) => Ok(topic),
+            Ok(None) => Err(damaged("topic", Problem::Missing)),
+            Err(problem) => Err(damaged("topic", problem)),
+        }
+    }
+}
+
 impl PublicationView<'_> {
     /// Whether the lists of a publication let somebody have it (WAMP advanced
     /// profile, "Subscriber Black- and Whitelisting"): they are on every list

@@ -87,9 +87,16 @@ impl<B: Backend> RealmStore<B> {
         at: Timestamp,
     ) -> Result<Option<(Uuid, Guard<X::Value<'t>, Session>)>> {
         let range = (session, Timestamp::UNIX_EPOCH)..=(session, at);
-        let mut rows = self
-            .idx_sessions_by_session_id()
-            .range(txn, range, Order::Descending)?;
+        let index = self.idx_sessions_by_session_id();
+        let Some((key, oid)) = index.last(txn, range.clone())? else {
+            return Ok(None);
+        };
+        if let Some(guard) = self.sessions.get(txn, &oid)?
+            && is_led_to::<_, SessionsBySessionId>(&guard, &key)
+        {
+            return Ok(Some((oid, guard)));
+        }
+        let mut rows = index.range(txn, range, Order::Descending)?;
         while let Some((key, oid)) = rows.next()? {
             // A row may have outlived its session, or what it said of it; the
             // next one is then the newest. What is damaged is for the caller to see.

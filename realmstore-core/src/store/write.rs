@@ -143,6 +143,14 @@ impl<'b, B: Backend> ReadTxn for StoreWrite<'b, B> {
         self.txn.scan(range, order)
     }
 
+    fn last<T>(
+        &self,
+        range: KeyRange<'_>,
+        read: impl FnOnce(&[u8], &[u8]) -> T,
+    ) -> Result<Option<T>> {
+        self.txn.last(range, read)
+    }
+
     fn commit_number(&self) -> Option<u64> {
         self.txn.commit_number()
     }

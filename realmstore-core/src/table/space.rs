@@ -96,22 +96,15 @@ impl Space {
         txn.delete(&key).map_err(|error| error.table(self.name))
     }
 
-    /// Scans the keys of this space between two bounds, which are encodings
-    /// of keys or of beginnings of keys. An excluded lower bound and an
-    /// included upper bound take all keys that begin with the bound to be it.
-    pub(crate) fn scan<'t, X: ReadTxn>(
-        &self,
-        txn: &'t X,
+    /// Where a range of keys begins and ends, given by encodings of keys or of
+    /// beginnings of keys; `None` when there is nothing behind its start. An
+    /// excluded lower bound and an included upper bound take all keys that begin
+    /// with the bound to be it.
+    fn range(
+        slot: Slot,
         start: Bound<impl FnOnce(&mut KeyBuf)>,
         end: Bound<impl FnOnce(&mut KeyBuf)>,
-        order: Order,
-    ) -> Result<SpaceScan<'t, X>> {
-        let Some(slot) = self.slot else {
-            return Ok(SpaceScan {
-                scan: None,
-                name: self.name,
-            });
-        };
+    ) -> Option<(KeyBuf, Option<KeyBuf>)> {
         let start = match start {
             Bound::Unbounded => Some(Self::full_key(slot, |_| ())),
             Bound::Included(encode) => Some(Self::full_key(slot, encode)),
@@ -122,24 +115,46 @@ impl Space {
             Bound::Included(encode) => prefix_end(&Self::full_key(slot, encode)),
             Bound::Excluded(encode) => Some(Self::full_key(slot, encode)),
         };
-        // Only where all bytes are 255 is there nothing behind the start.
-        let Some(start) = start else {
-            return Ok(SpaceScan {
-                scan: None,
-                name: self.name,
-            });
+        Some((start?, end))
+    }
+
+    /// Scans the keys of this space in a [range](Self::range).
+    pub(crate) fn scan<'t, X: ReadTxn>(
+        &self,
+        txn: &'t X,
+        start: Bound<impl FnOnce(&mut KeyBuf)>,
+        end: Bound<impl FnOnce(&mut KeyBuf)>,
+        order: Order,
+    ) -> Result<SpaceScan<'t, X>> {
+        let range = self.slot.and_then(|slot| Self::range(slot, start, end));
+        let scan = match &range {
+            Some((start, end)) => Some(
+                txn.scan(as_key_range(start, end), order)
+                    .map_err(|error| error.table(self.name))?,
+            ),
+            None => None,
         };
-        let range: KeyRange<'_> = (
-            Bound::Included(&start),
-            end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
-        );
-        let scan = txn
-            .scan(range, order)
-            .map_err(|error| error.table(self.name))?;
         Ok(SpaceScan {
-            scan: Some(scan),
+            scan,
             name: self.name,
         })
+    }
+
+    /// Lends the last entry of a [range](Self::range), its key without the slot.
+    pub(crate) fn last<X: ReadTxn, T>(
+        &self,
+        txn: &X,
+        start: Bound<impl FnOnce(&mut KeyBuf)>,
+        end: Bound<impl FnOnce(&mut KeyBuf)>,
+        read: impl FnOnce(&[u8], &[u8]) -> T,
+    ) -> Result<Option<T>> {
+        let Some((start, end)) = self.slot.and_then(|slot| Self::range(slot, start, end)) else {
+            return Ok(None);
+        };
+        txn.last(as_key_range(&start, &end), |key, value| {
+            read(without_slot(key), value)
+        })
+        .map_err(|error| error.table(self.name))
     }
 
     /// Scans the keys that begin with what `encode` writes.
@@ -199,6 +214,17 @@ impl Space {
     }
 }
 
+fn as_key_range<'k>(start: &'k KeyBuf, end: &'k Option<KeyBuf>) -> KeyRange<'k> {
+    (
+        Bound::Included(start),
+        end.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
+    )
+}
+
+fn without_slot(key: &[u8]) -> &[u8] {
+    key.get(2..).unwrap_or_default()
+}
+
 /// The first byte string after `key`.
 pub(crate) fn successor(key: &[u8]) -> KeyBuf {
     let mut next = KeyBuf::from_slice(key);
@@ -226,6 +252,6 @@ impl<X: ReadTxn> SpaceScan<'_, X> {
             return Ok(None);
         };
         let entry = scan.next().map_err(|error| error.table(self.name))?;
-        Ok(entry.map(|(key, value)| (key.get(2..).unwrap_or_default(), value)))
+        Ok(entry.map(|(key, value)| (without_slot(key), value)))
     }
 }
