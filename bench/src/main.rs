@@ -11,10 +11,10 @@ mod cfxdb;
 mod data;
 mod line_up;
 mod measure;
-#[allow(dead_code)]
-mod plot;
+mod plots;
 mod report;
 mod scale;
+mod svg;
 mod systems;
 mod workloads;
 
@@ -143,7 +143,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     if let Some(directory) = &arguments.plots {
         fs::create_dir_all(directory)?;
-        plot::growth(&directory.join("growth.svg"), "", "", "", &grown)?;
+        plots::draw(directory, &report, &grown)?;
     }
     let mut missing = report.without_number().peekable();
     if missing.peek().is_some() {

@@ -1,10 +1,11 @@
 //! What was measured, as a table for people and as JSON for programs.
 
 use std::error::Error;
+use std::fmt;
 use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One measurement of realmstore, beside something else.
 #[derive(Debug, Clone, Serialize)]
@@ -20,8 +21,7 @@ pub struct Row {
     /// How many times as good as the other: more is better. In the rows about
     /// growth and memory, which have an upper bound, less is.
     pub ratio: f64,
-    /// What the ratio should be.
-    pub target: Option<String>,
+    pub target: Option<Target>,
     /// Whether it is.
     pub met: Option<bool>,
 }
@@ -40,12 +40,20 @@ impl Target {
             Self::AtMost(bound) => ratio <= bound,
         }
     }
+}
 
-    fn text(self) -> String {
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AtLeast(bound) => format!("≥ {bound}"),
-            Self::AtMost(bound) => format!("≤ {bound}"),
+            Self::AtLeast(bound) => write!(f, "≥ {bound}"),
+            Self::AtMost(bound) => write!(f, "≤ {bound}"),
         }
+    }
+}
+
+impl Serialize for Target {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -74,7 +82,7 @@ impl Report {
             value,
             unit,
             ratio,
-            target: target.map(Target::text),
+            target,
             met: target.map(|target| target.is_met(ratio)),
         });
     }
@@ -95,7 +103,9 @@ impl Report {
                 Some(true) => "yes",
                 Some(false) => "no",
             };
-            let target = row.target.as_deref().unwrap_or_default();
+            let target = row
+                .target
+                .map_or_else(String::new, |target| target.to_string());
             let (value, ratio) = (number(row.value), number(row.ratio));
             table.add_row([
                 &row.workload,
@@ -104,7 +114,7 @@ impl Report {
                 row.unit,
                 &row.versus,
                 &ratio,
-                target,
+                &target,
                 met,
             ]);
         }

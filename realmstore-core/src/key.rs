@@ -22,7 +22,7 @@ pub struct KeyBuf {
     short: [u8; INLINE],
     len: usize,
     /// All of the key, once it is too long.
-    long: Option<Box<Vec<u8>>>,
+    long: Option<Vec<u8>>,
 }
 
 impl Default for KeyBuf {
@@ -66,10 +66,7 @@ impl KeyBuf {
 
     #[cold]
     fn extend_long(&mut self, bytes: &[u8]) {
-        let mut long = match self.long.take() {
-            Some(long) => long,
-            None => Box::new(self.to_vec()),
-        };
+        let mut long = self.long.take().unwrap_or_else(|| self.to_vec());
         long.extend_from_slice(bytes);
         self.long = Some(long);
     }

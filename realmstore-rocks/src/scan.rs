@@ -1,7 +1,7 @@
 //! Scans, and the ranges that RocksDB can be asked for.
 
 use std::fmt;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 use realmstore_core::{KeyRange, Order, Result, Scan};
 use rocksdb::{DB, DBRawIterator, ReadOptions};
@@ -69,6 +69,37 @@ impl fmt::Debug for RocksScan<'_> {
             .field("order", &self.order)
             .field("over", &self.iterator.is_none())
             .finish_non_exhaustive()
+    }
+}
+
+/// Lends the last entry of a range. What is below it need not be kept from
+/// being seen, as in a scan: it is one entry.
+pub(crate) fn last<T>(
+    db: &DB,
+    options: ReadOptions,
+    range: KeyRange<'_>,
+    read: impl FnOnce(&[u8], &[u8]) -> T,
+) -> Result<Option<T>> {
+    let mut iterator = db.raw_iterator_opt(options);
+    match range.1 {
+        Bound::Included(key) | Bound::Excluded(key) => iterator.seek_for_prev(key),
+        Bound::Unbounded => iterator.seek_to_last(),
+    }
+    if let Bound::Excluded(key) = range.1
+        && iterator.key() == Some(key)
+    {
+        iterator.prev();
+    }
+    match iterator.item() {
+        Some((key, value)) => {
+            let found = (range.0, Bound::Unbounded).contains(key);
+            Ok(found.then(|| read(key, value)))
+        }
+        // Either there is none, or a file could not be read.
+        None => match iterator.status() {
+            Ok(()) => Ok(None),
+            Err(error) => Err(error::engine(error, "scan")),
+        },
     }
 }
 

@@ -7,7 +7,7 @@ use realmstore_core::writer_lock::Writer;
 use realmstore_core::{ErrorKind, KeyRange, Order, ReadTxn, Result, WriteTxn, check_key};
 use rocksdb::{DB, DBPinnableSlice, ReadOptions, Snapshot, WriteBatch};
 
-use crate::{ENGINE, RocksBackend, RocksScan, error};
+use crate::{ENGINE, RocksBackend, RocksScan, error, scan};
 
 /// The longest value that RocksDB stores, in bytes.
 const MAX_VALUE_LEN: usize = u32::MAX as usize;
@@ -84,6 +84,16 @@ impl ReadTxn for RocksReadTxn<'_> {
         let mut options = ReadOptions::default();
         options.set_snapshot(&self.snapshot);
         Ok(RocksScan::new(self.db, options, range, order))
+    }
+
+    fn last<T>(
+        &self,
+        range: KeyRange<'_>,
+        read: impl FnOnce(&[u8], &[u8]) -> T,
+    ) -> Result<Option<T>> {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        scan::last(self.db, options, range, read)
     }
 }
 

@@ -5,7 +5,7 @@
 
 #![allow(clippy::expect_used, reason = "a failure ends the benchmark")]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -19,12 +19,14 @@ use serde_json::{Value, json};
 use crate::data::Batch;
 use crate::systems::Sync;
 
-const REQUIREMENTS: &str = include_str!("requirements.txt");
+/// What the tests beside Crossbar.io install as well.
+const REQUIREMENTS: &str = include_str!("../../../realmstore-cli/tests/common/requirements.txt");
 
 /// A Python that has cfxdb.
 pub struct Python(PathBuf);
 
-/// Installs cfxdb from PyPI into the target directory, unless it is there already.
+/// Installs cfxdb from PyPI into the target directory, where the tests look for
+/// it too, unless it is there already.
 ///
 /// # Errors
 /// What failed, and what may help.
@@ -33,9 +35,15 @@ pub fn install() -> Result<Python, String> {
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
         PathBuf::from,
     );
-    let venv = target.join("bench-python");
+    let target = target.join("tmp");
+    let venv = target.join("python");
     let python = venv.join("bin/python");
     let done = venv.join("requirements.txt");
+    let failed = |error: std::io::Error| format!("{}: {error}", target.display());
+    fs::create_dir_all(&target).map_err(failed)?;
+    // Whoever comes first installs, the others wait.
+    let lock = File::create(target.join("python.lock")).map_err(failed)?;
+    lock.lock().map_err(failed)?;
     if !fs::read_to_string(&done).is_ok_and(|installed| installed == REQUIREMENTS) {
         let venv_made = Command::new("python3")
             .args(["-m", "venv", "--clear"])
@@ -43,14 +51,14 @@ pub fn install() -> Result<Python, String> {
             .output();
         succeeded("making a Python environment", venv_made)?;
         let requirements = venv.join("to-install.txt");
-        fs::write(&requirements, REQUIREMENTS).map_err(|error| error.to_string())?;
+        fs::write(&requirements, REQUIREMENTS).map_err(failed)?;
         let installed = Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+            .args(["-m", "pip", "install", "--quiet"])
             .args(["--disable-pip-version-check", "-r"])
             .arg(&requirements)
             .output();
         succeeded("installing cfxdb", installed)?;
-        fs::rename(&requirements, &done).map_err(|error| error.to_string())?;
+        fs::rename(&requirements, &done).map_err(failed)?;
     }
     Ok(Python(python))
 }

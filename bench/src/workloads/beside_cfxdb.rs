@@ -25,6 +25,9 @@ enum Contender<'c> {
     Cfxdb(&'c mut Cfxdb),
 }
 
+/// What one does in a round, with a directory for a new store.
+type Run<'r> = dyn Fn(&mut Contender<'_>, &Path) -> Duration + 'r;
+
 struct Sample {
     batches: Vec<Batch>,
     publications: Vec<PublicationId>,
@@ -52,74 +55,58 @@ pub fn run(directory: &Path, scale: &Scale, report: &mut Report) -> Result<(), S
 
     let records = generator.records() as f64;
     let publications = sample.publications.len() as f64;
-    let workloads: [(
-        &str,
-        &str,
-        f64,
-        f64,
-        fn(&mut Contender<'_>, &Sample, &Path) -> Duration,
-    ); 6] = [
-        (
-            "ingest, durable",
-            "records/s",
-            records,
-            5.0,
-            |contender, sample, directory| contender.ingest(Sync::Durable, sample, directory),
-        ),
-        (
-            "ingest, not synced",
-            "records/s",
-            records,
-            25.0,
-            |contender, sample, directory| contender.ingest(Sync::Lazy, sample, directory),
-        ),
-        (
-            "two fields of a publication",
-            "reads/s",
-            publications,
-            15.0,
-            |contender, sample, _| contender.two_fields(sample),
-        ),
-        (
-            "a whole publication",
-            "reads/s",
-            publications,
-            60.0,
-            |contender, sample, _| contender.whole(sample),
-        ),
-        (
-            "scan of all publications",
-            "records/s",
-            publications,
-            150.0,
-            |contender, _, _| contender.scan(),
-        ),
-        (
-            "latest session",
-            "queries/s",
-            sample.sessions.len() as f64,
-            150.0,
-            |contender, sample, _| contender.latest_sessions(sample),
-        ),
-    ];
-    for (workload, unit, operations, target, run) in workloads {
+    let mut compare = |workload, unit, operations: f64, target, run: &Run<'_>| {
         let rounds = Rounds::take(scale.rounds, &mut contenders, |contender, round| {
-            run(
-                contender,
-                &sample,
-                &directory.join(format!("{workload}-{round}")),
-            )
+            run(contender, &directory.join(format!("{workload}-{round}")))
         });
-        let per_second = operations / rounds.median(0);
         let about = (workload, "LMDB", "cfxdb");
-        report.add(
-            about,
-            per_second,
-            unit,
-            rounds.ratio(0, 1),
-            Some(Target::AtLeast(target)),
-        );
-    }
+        let per_second = operations / rounds.median(0);
+        let target = Some(Target::AtLeast(target));
+        report.add(about, per_second, unit, rounds.ratio(0, 1), target);
+    };
+    compare(
+        "ingest, durable",
+        "records/s",
+        records,
+        5.0,
+        &|contender, directory| contender.ingest(Sync::Durable, &sample, directory),
+    );
+    compare(
+        "ingest, not synced",
+        "records/s",
+        records,
+        25.0,
+        &|contender, directory| contender.ingest(Sync::Lazy, &sample, directory),
+    );
+    compare(
+        "two fields of a publication",
+        "reads/s",
+        publications,
+        15.0,
+        &|contender, _| contender.two_fields(&sample),
+    );
+    compare(
+        "a whole publication",
+        "reads/s",
+        publications,
+        60.0,
+        &|contender, _| contender.whole(&sample),
+    );
+    compare(
+        "scan of all publications",
+        "records/s",
+        publications,
+        150.0,
+        &|contender, _| contender.scan(),
+    );
+    let sessions = sample.sessions.len() as f64;
+    compare(
+        "latest session",
+        "queries/s",
+        sessions,
+        150.0,
+        &|contender, _| contender.latest_sessions(&sample),
+    );
     Ok(())
 }
 

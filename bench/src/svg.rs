@@ -16,7 +16,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
+pub type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 const WIDTH: i32 = 800;
