@@ -8,9 +8,9 @@ use divan::{Bencher, black_box};
 use realmstore::cbor::Cbor;
 use realmstore::key::{Key, KeyBuf};
 use realmstore::record::Record;
+use realmstore::store::EventKey;
 use realmstore::{
-    Event, EventKey, Publication, PublicationId, Session, SessionId, SubscriptionId, Timestamp,
-    Uuid,
+    Event, Publication, PublicationId, Session, SessionId, SubscriptionId, Timestamp, Uuid,
 };
 
 fn main() {
