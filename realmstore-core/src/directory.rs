@@ -140,12 +140,16 @@ impl Directory {
     /// The last slot that is taken, where that can be told. One step, whatever
     /// the directory holds: a new table has a higher slot than all others.
     pub(crate) fn last_slot<X: ReadTxn>(txn: &X) -> Result<Option<Slot>> {
-        let mut scan = Space::new(Some(0), NAME).scan_all(txn, Order::Descending)?;
-        Ok(match scan.next()? {
-            Some((&[high, low], _)) => Some(Slot::from_be_bytes([high, low])),
-            Some(_) => None,
-            None => Some(0),
-        })
+        let directory = Space::new(Some(0), NAME);
+        let last = directory.last_with_prefix(
+            txn,
+            |_| (),
+            |key, _| match *key {
+                [high, low] => Some(Slot::from_be_bytes([high, low])),
+                _ => None,
+            },
+        )?;
+        Ok(last.unwrap_or(Some(0)))
     }
 
     /// The entries, by slot.

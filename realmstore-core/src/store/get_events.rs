@@ -307,8 +307,10 @@ impl<B: Backend> RealmStore<B> {
             return Ok(true);
         }
         let (history,) = self.events().companions();
-        let mut rows = KeySpan::of(&subscription).scan(history.history(), txn, Order::Ascending)?;
-        if rows.next()?.is_some() {
+        if history
+            .history()
+            .has_prefix(txn, |out| subscription.encode(out))?
+        {
             return Ok(true);
         }
         match self.subscriptions().get(txn, &subscription)? {

@@ -229,10 +229,8 @@ impl History {
 
     /// Whether a publication stands in any history.
     pub(super) fn lists<X: ReadTxn>(&self, txn: &X, publication: PublicationId) -> Result<bool> {
-        let mut scan =
-            self.positions
-                .scan_prefix(txn, |out| publication.encode(out), Order::Ascending)?;
-        Ok(scan.next()?.is_some())
+        self.positions
+            .has_prefix(txn, |out| publication.encode(out))
     }
 
     fn set_position<X: WriteTxn>(
@@ -287,9 +285,19 @@ impl History {
         txn: &X,
         subscription: SubscriptionId,
     ) -> Result<Option<HistoryEntry>> {
-        let mut scan =
-            self.history
-                .scan_prefix(txn, |out| subscription.encode(out), Order::Descending)?;
+        let of_subscription = |out: &mut KeyBuf| subscription.encode(out);
+        let last = self
+            .history
+            .last_with_prefix(txn, of_subscription, |key, _| HistoryEntry::from_bytes(key))?;
+        match last {
+            Some(Ok(entry)) => return Ok(Some(entry)),
+            // A damaged key is no entry: the last one stands before it.
+            Some(Err(_)) => {}
+            None => return Ok(None),
+        }
+        let mut scan = self
+            .history
+            .scan_prefix(txn, of_subscription, Order::Descending)?;
         while let Some((key, _)) = scan.next()? {
             if let Ok(entry) = HistoryEntry::from_bytes(key) {
                 return Ok(Some(entry));

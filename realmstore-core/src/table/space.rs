@@ -157,6 +157,28 @@ impl Space {
         .map_err(|error| error.table(self.name))
     }
 
+    /// Lends the last of the keys that begin with what `encode` writes, as
+    /// [`last`](Self::last).
+    pub(crate) fn last_with_prefix<X: ReadTxn, T>(
+        &self,
+        txn: &X,
+        encode: impl Fn(&mut KeyBuf),
+        read: impl FnOnce(&[u8], &[u8]) -> T,
+    ) -> Result<Option<T>> {
+        let bound = Bound::Included(&encode);
+        self.last(txn, bound, bound, read)
+    }
+
+    /// Whether any key begins with what `encode` writes.
+    pub(crate) fn has_prefix<X: ReadTxn>(
+        &self,
+        txn: &X,
+        encode: impl Fn(&mut KeyBuf),
+    ) -> Result<bool> {
+        let found = self.last_with_prefix(txn, encode, |_, _| ())?;
+        Ok(found.is_some())
+    }
+
     /// Scans the keys that begin with what `encode` writes.
     pub(crate) fn scan_prefix<'t, X: ReadTxn>(
         &self,
