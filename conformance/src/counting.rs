@@ -1,36 +1,68 @@
 //! A backend that counts what is asked of it, and fails when it is told to.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use realmstore_core::{
     Backend, BackendInfo, Error, ErrorKind, KeyRange, Order, ReadTxn, Result, Scan, WriteTxn,
 };
 
 /// How often each of an engine's methods was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    pub get: u64,
+    pub scan: u64,
+    pub next: u64,
+    pub last: u64,
+    pub put: u64,
+    pub put_new: u64,
+    pub insert: u64,
+    pub delete: u64,
+}
+
+impl Counts {
+    /// All calls together.
+    pub fn total(&self) -> u64 {
+        let Self {
+            get,
+            scan,
+            next,
+            last,
+            put,
+            put_new,
+            insert,
+            delete,
+        } = self;
+        get + scan + next + last + put + put_new + insert + delete
+    }
+}
+
+/// The calls of an engine's methods.
 #[derive(Debug, Default)]
 pub struct Calls {
-    pub get: AtomicU64,
-    pub scan: AtomicU64,
-    pub next: AtomicU64,
-    pub put: AtomicU64,
-    pub insert: AtomicU64,
-    pub delete: AtomicU64,
+    counts: Mutex<Counts>,
     /// Whether puts fail, as on a disk that does.
     pub puts_fail: AtomicBool,
 }
 
 impl Calls {
-    /// The counts since the last call, as get, scan, next, put, insert, delete.
-    pub fn take(&self) -> [u64; 6] {
-        [
-            &self.get,
-            &self.scan,
-            &self.next,
-            &self.put,
-            &self.insert,
-            &self.delete,
-        ]
-        .map(|count| count.swap(0, Ordering::Relaxed))
+    /// The calls since this was last asked.
+    pub fn take(&self) -> Counts {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *counts)
+    }
+
+    fn note(&self, method: impl FnOnce(&mut Counts) -> &mut u64) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *method(&mut counts) += 1;
+    }
+
+    fn note_put(&self, method: impl FnOnce(&mut Counts) -> &mut u64) -> Result<()> {
+        self.note(method);
+        if self.puts_fail.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Io, "told to fail"));
+        }
+        Ok(())
     }
 }
 
@@ -57,10 +89,6 @@ pub struct CountingTxn<'b, X> {
 pub struct CountingScan<'b, S> {
     inner: S,
     calls: &'b Calls,
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 impl<B: Backend> Backend for Counting<B> {
@@ -107,16 +135,25 @@ impl<'b, X: ReadTxn> ReadTxn for CountingTxn<'b, X> {
         Self: 't;
 
     fn get(&self, key: &[u8]) -> Result<Option<Self::Value<'_>>> {
-        count(&self.calls.get);
+        self.calls.note(|counts| &mut counts.get);
         self.inner.get(key)
     }
 
     fn scan(&self, range: KeyRange<'_>, order: Order) -> Result<Self::Scan<'_>> {
-        count(&self.calls.scan);
+        self.calls.note(|counts| &mut counts.scan);
         Ok(CountingScan {
             inner: self.inner.scan(range, order)?,
             calls: self.calls,
         })
+    }
+
+    fn last<T>(
+        &self,
+        range: KeyRange<'_>,
+        read: impl FnOnce(&[u8], &[u8]) -> T,
+    ) -> Result<Option<T>> {
+        self.calls.note(|counts| &mut counts.last);
+        self.inner.last(range, read)
     }
 
     fn commit_number(&self) -> Option<u64> {
@@ -126,27 +163,29 @@ impl<'b, X: ReadTxn> ReadTxn for CountingTxn<'b, X> {
 
 impl<S: Scan> Scan for CountingScan<'_, S> {
     fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
-        count(&self.calls.next);
+        self.calls.note(|counts| &mut counts.next);
         self.inner.next()
     }
 }
 
 impl<X: WriteTxn> WriteTxn for CountingTxn<'_, X> {
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        count(&self.calls.put);
-        if self.calls.puts_fail.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Io, "told to fail"));
-        }
+        self.calls.note_put(|counts| &mut counts.put)?;
         self.inner.put(key, value)
     }
 
+    fn put_new(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.calls.note_put(|counts| &mut counts.put_new)?;
+        self.inner.put_new(key, value)
+    }
+
     fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<bool> {
-        count(&self.calls.insert);
+        self.calls.note(|counts| &mut counts.insert);
         self.inner.insert(key, value)
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<bool> {
-        count(&self.calls.delete);
+        self.calls.note(|counts| &mut counts.delete);
         self.inner.delete(key)
     }
 

@@ -31,6 +31,7 @@
 )]
 
 pub mod backend;
+pub mod calls;
 pub mod counting;
 pub mod crash;
 pub mod differential;
@@ -53,6 +54,8 @@ use proptest::test_runner::{Config as ProptestConfig, TestRunner};
 use realmstore_core::directory::Directory;
 use realmstore_core::store::{Finding, verify};
 use realmstore_core::{Backend, RealmStore, Result, Scan};
+
+use crate::counting::Counting;
 
 /// How the suites open a store of an engine.
 pub trait Engine {
@@ -116,6 +119,15 @@ impl<B: Backend> Fresh<B> {
             store: RealmStore::attach(self.store).unwrap(),
             directory: self.directory,
         }
+    }
+
+    /// Attaches a realm store whose calls to the engine are counted.
+    pub fn counted_realm(self) -> Fresh<RealmStore<Counting<B>>> {
+        Fresh {
+            store: Counting::new(self.store),
+            directory: self.directory,
+        }
+        .realm()
     }
 }
 
@@ -299,6 +311,19 @@ macro_rules! suites {
                 ]
                 [$($no_reopening)?] [
                     those_present_agree_with_a_model_over_reopens
+                ]
+            }
+            calls {
+                [] [
+                    a_new_publication_is_recorded_without_a_look_at_the_store
+                    a_commit_keeps_what_is_known_of_a_subscription_and_a_dropped_transaction_does_not
+                    a_receiver_that_comes_later_costs_a_look_at_the_position
+                    stored_events_touch_the_history_once_for_all_receivers
+                    a_session_costs_its_record_and_a_row_of_each_index
+                    a_session_is_found_by_one_seek_and_one_get
+                    the_newest_events_cost_a_step_each
+                    a_page_of_history_costs_a_step_and_a_get_for_each_row
+                    a_transaction_costs_the_stamp
                 ]
             }
             history_properties {

@@ -14,7 +14,6 @@ use realmstore_core::{
     SubscriptionId, Timestamp, WriteTxn,
 };
 
-use crate::counting::Counting;
 use crate::{Engine, Fresh, property};
 
 fn subscription(id: u64) -> SubscriptionId {
@@ -526,8 +525,7 @@ pub fn events_that_came_late_or_between_others_go_as_well<E: Engine>() {
 }
 
 pub fn a_step_costs_its_budget_however_much_is_stored<E: Engine>() {
-    let fresh = Fresh::new::<E>();
-    let store = RealmStore::attach(Counting::new(fresh.store)).unwrap();
+    let store = Fresh::new::<E>().counted_realm();
     for batch in 0..10 {
         let publ = |number: u64| batch * 2000 + number;
         record(
@@ -546,7 +544,7 @@ pub fn a_step_costs_its_budget_however_much_is_stored<E: Engine>() {
     loop {
         calls.take();
         let step = step(&store, &mut retention, 1, budget);
-        let spent: u64 = calls.take().iter().sum();
+        let spent = calls.take().total();
         assert!(spent < 4 * budget + 1000, "{spent} calls for {budget} rows");
         steps += 1;
         if !step.more {
@@ -563,7 +561,7 @@ pub fn a_step_costs_its_budget_however_much_is_stored<E: Engine>() {
         store.record(&mut txn, &dispatch).unwrap();
         calls.take();
         let step = retention.step(&store, &mut txn, at(1), budget).unwrap();
-        let spent: u64 = calls.take().iter().sum();
+        let spent = calls.take().total();
         txn.commit().unwrap();
         assert!(
             !step.more && step.removed.entries == 1 && step.removed.events == 3,

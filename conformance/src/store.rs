@@ -19,7 +19,6 @@ use realmstore_core::{
     Subscription, SubscriptionId, Timestamp, Uuid, WriteTxn,
 };
 
-use crate::counting::Counting;
 use crate::{Engine, Fresh, findings, property, slot_named};
 
 fn session_id(id: u64) -> SessionId {
@@ -314,8 +313,7 @@ pub fn an_event_that_is_refused_leaves_those_before_it_in_the_history<E: Engine>
 }
 
 pub fn an_operation_that_fails_half_done_cannot_be_committed<E: Engine>() {
-    let fresh = Fresh::new::<E>();
-    let store = RealmStore::attach(Counting::new(fresh.store)).unwrap();
+    let store = Fresh::new::<E>().counted_realm();
     let mut txn = store.begin_write().unwrap();
     // The event itself is inserted; what follows it in the history is a put.
     store.db().calls.puts_fail.store(true, Ordering::Relaxed);
@@ -560,8 +558,7 @@ pub fn the_same_event_again_changes_nothing<E: Engine>() {
 }
 
 pub fn the_newest_ten_of_a_million_events_are_read_without_the_rest<E: Engine>() {
-    let fresh = Fresh::new::<E>();
-    let store = RealmStore::attach(Counting::new(fresh.store)).unwrap();
+    let store = Fresh::new::<E>().counted_realm();
     // A million events: 250,000 publications of four receivers each.
     for batch in 0..50u64 {
         let mut txn = store.begin_write().unwrap();
@@ -582,27 +579,27 @@ pub fn the_newest_ten_of_a_million_events_are_read_without_the_rest<E: Engine>()
 
     calls.take();
     let newest = events(&store, &txn, 1, newest_ten);
-    let [gets, scans, steps, ..] = calls.take();
+    let cost = calls.take();
     let expected: Vec<Event> = (999_990..1_000_000u64)
         .rev()
         .map(|number| event(1, 1_000_000 + number * 10, 1 + number / 4, 1 + number % 4))
         .collect();
     assert_eq!(newest, expected);
     assert!(
-        gets == 0 && scans <= 2 && steps <= 12,
-        "events: {gets} gets, {scans} scans, {steps} steps"
+        cost.get == 0 && cost.scan + cost.last <= 2 && cost.next <= 12,
+        "events: {cost:?}"
     );
 
     let newest = history(&store, &txn, 1, newest_ten);
-    let [gets, scans, steps, ..] = calls.take();
+    let cost = calls.take();
     let expected: Vec<HistoryEntry> = (249_990..250_000u64)
         .rev()
         .map(|number| entry(1, 1_000_000 + number * 40, 1 + number))
         .collect();
     assert_eq!(newest, expected);
     assert!(
-        gets == 0 && scans <= 2 && steps <= 12,
-        "history: {gets} gets, {scans} scans, {steps} steps"
+        cost.get == 0 && cost.scan + cost.last <= 2 && cost.next <= 12,
+        "history: {cost:?}"
     );
 }
 
