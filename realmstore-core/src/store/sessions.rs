@@ -63,8 +63,8 @@ impl<B: Backend> RealmStore<B> {
             return Ok(None);
         };
         record.left_at = Some(left_at);
-        self.sessions.put(txn, &oid, &record)?;
-        Ok(Some(oid))
+        let is_noted = self.sessions.replace(txn, &oid, &record)?;
+        Ok(is_noted.then_some(oid))
     }
 
     /// The latest session with a WAMP session ID that joined at or before a time.
@@ -325,8 +325,9 @@ impl<B: Backend> RealmStore<B> {
         let mut closed = Vec::with_capacity(left_open.len());
         for mut session in left_open {
             session.left_at = Some(alive.max(session.joined_at.unwrap_or_default()));
-            self.sessions.put(txn, &session.oid, &session)?;
-            closed.push(session.oid);
+            if self.sessions.replace(txn, &session.oid, &session)? {
+                closed.push(session.oid);
+            }
         }
         Ok(closed)
     }

@@ -223,21 +223,42 @@ impl<T: Table> TableHandle<T> {
         if may_be_new.is_ok() && self.space.insert(txn, encode, bytes)? {
             return self.companions.apply(txn, key, plan);
         }
-        let Some(old) = self.space.get(txn, encode)? else {
-            may_be_new?;
-            return Err(self.space.damaged("a key that is taken has no value"));
-        };
-        if old.as_ref() == bytes {
+        if self.replace_bytes(txn, key, bytes)? {
             return Ok(());
         }
+        may_be_new?;
+        Err(self.space.damaged("a key that is taken has no value"))
+    }
+
+    /// Stores a record in place of the one that is there, as [`put`](Self::put),
+    /// without asking first whether it is new; says whether there was one.
+    pub(crate) fn replace<X: WriteTxn>(
+        &self,
+        txn: &mut X,
+        key: &T::Key,
+        record: &T::Record,
+    ) -> Result<bool> {
+        record
+            .with_bytes(|bytes| self.replace_bytes(txn, key, bytes))
+            .map_err(|error| error.table(T::NAME))
+    }
+
+    fn replace_bytes<X: WriteTxn>(&self, txn: &mut X, key: &T::Key, bytes: &[u8]) -> Result<bool> {
+        let new = T::Record::view(bytes).map_err(|error| error.table(T::NAME))?;
+        let encode = |out: &mut KeyBuf| key.encode(out);
+        let Some(old) = self.space.get(txn, encode)? else {
+            return Ok(false);
+        };
+        if old.as_ref() == bytes {
+            return Ok(true);
+        }
+        // What a record has already it need not ask for.
         let plan = self.plan_after(key, old.as_ref(), Some(&new))?;
         drop(old);
-        if may_be_new.is_err() {
-            // What a record has already it need not ask for.
-            self.companions.check(txn, key, &plan)?;
-        }
+        self.companions.check(txn, key, &plan)?;
         self.space.put(txn, encode, bytes)?;
-        self.companions.apply(txn, key, plan)
+        self.companions.apply(txn, key, plan)?;
+        Ok(true)
     }
 
     /// Removes the record under a key, and its rows in every index; says
