@@ -40,7 +40,7 @@ impl Scale {
         durable_publications: 200_000,
         rounds: 9,
         queries: 1_000,
-        sample: 5_000,
+        sample: 20_000,
         writing: std::time::Duration::from_secs(1),
         growth: &[10_000, 100_000, 1_000_000, 10_000_000],
         growth_of_sled: &[10_000, 100_000, 1_000_000],

@@ -12,39 +12,47 @@
 //! assert_eq!(changes.get(b"c"), None, "as it was");
 //! ```
 
+use std::cell::{Ref, RefCell};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, btree_map};
 use std::fmt;
+use std::hash::BuildHasher;
+use std::ops::{Bound, Range};
 
-use smallvec::SmallVec;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::backend::is_empty_range;
 use crate::writer_lock::Scratch;
 use crate::{KeyRange, Order, Result, Scan};
 
-/// Keys of a realm store stand in the map itself; longer ones beside it.
-type Key = SmallVec<[u8; 40]>;
-
-type Changes = BTreeMap<Key, Slot>;
-
 /// Changes by key, to be laid over what is committed.
-#[derive(Debug, Default, Clone)]
+///
+/// A key is found by its hash; the order of keys is only made when it is asked
+/// for, and kept from one time to the next.
+#[derive(Default, Clone)]
 pub struct Overlay {
-    changes: Changes,
-    /// The values, one after the other: some of them no key's any more.
-    values: Vec<u8>,
+    entries: Vec<Entry>,
+    /// The places of the entries, by the hashes of their keys.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// Keys and values, one after the other: some of them nobody's any more.
+    bytes: Vec<u8>,
+    /// The places of the first entries, in the order of their keys.
+    sorted: RefCell<Vec<u32>>,
 }
 
-/// What became of a key.
+/// A key, and what became of it.
 #[derive(Debug, Clone, Copy)]
-struct Slot {
-    /// Where the value stands; `None` when the key was deleted.
-    value: Option<Place>,
+struct Entry {
+    hash: u64,
+    key: Piece,
+    /// `None` when it was deleted.
+    value: Option<Piece>,
     was_absent: bool,
 }
 
+/// Where some bytes stand.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Piece {
     start: usize,
     len: usize,
 }
@@ -77,77 +85,168 @@ impl Overlay {
     }
 
     fn set(&mut self, key: &[u8], value: Option<&[u8]>, was_absent: bool) {
-        let values = &mut self.values;
-        let mut append = |value: &[u8]| {
-            let start = values.len();
-            values.extend_from_slice(value);
-            let len = value.len();
-            Place { start, len }
-        };
-        match self.changes.get_mut(key) {
-            Some(slot) => slot.value = value.map(append),
-            None => {
-                let value = value.map(&mut append);
-                self.changes
-                    .insert(Key::from_slice(key), Slot { value, was_absent });
+        let hash = self.hasher.hash_one(key);
+        if let Some(place) = self.find(hash, key) {
+            let value = value.map(|value| append(&mut self.bytes, value));
+            if let Some(entry) = self.entries.get_mut(place as usize) {
+                entry.value = value;
             }
+            return;
         }
+        let entry = Entry {
+            hash,
+            key: append(&mut self.bytes, key),
+            value: value.map(|value| append(&mut self.bytes, value)),
+            was_absent,
+        };
+        // A place is of 32 bits: more changes than that are more than memory holds.
+        let place = self.entries.len() as u32;
+        self.entries.push(entry);
+        let entries = &self.entries;
+        self.index.insert_unique(hash, place, |place| {
+            entries.get(*place as usize).map_or(0, |entry| entry.hash)
+        });
     }
 
-    fn value(&self, slot: &Slot) -> Option<&[u8]> {
-        let Place { start, len } = slot.value?;
-        self.values.get(start..start + len)
+    fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
+        let is_it = |place: &u32| self.key(*place) == key;
+        self.index.find(hash, is_it).copied()
+    }
+
+    fn entry(&self, place: u32) -> Option<&Entry> {
+        self.entries.get(place as usize)
+    }
+
+    fn piece(&self, piece: Piece) -> &[u8] {
+        let bytes = self.bytes.get(piece.start..piece.start + piece.len);
+        bytes.unwrap_or_default()
+    }
+
+    fn key(&self, place: u32) -> &[u8] {
+        self.entry(place).map_or(&[], |entry| self.piece(entry.key))
+    }
+
+    fn value(&self, entry: &Entry) -> Option<&[u8]> {
+        entry.value.map(|value| self.piece(value))
     }
 
     /// What became of a key: `None` when it was not touched, `Some(None)` when
     /// it was deleted.
     pub fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
-        self.changes.get(key).map(|slot| self.value(slot))
+        let place = self.find(self.hasher.hash_one(key), key)?;
+        self.entry(place).map(|entry| self.value(entry))
     }
 
     /// Whether nothing was changed.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
-
-    /// The bytes of all keys and values, or some more.
-    pub fn weight(&self) -> usize {
-        self.values.len() + self.changes.keys().map(|key| key.len()).sum::<usize>()
+        self.entries.is_empty()
     }
 
     /// How many keys were changed.
     pub fn len(&self) -> usize {
-        self.changes.len()
+        self.entries.len()
+    }
+
+    /// The bytes of all keys and values, or some more.
+    pub fn weight(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Forgets all changes.
     pub fn clear(&mut self) {
-        self.changes.clear();
-        self.values.clear();
+        self.entries.clear();
+        self.index.clear();
+        self.bytes.clear();
+        self.sorted.get_mut().clear();
+    }
+
+    /// The changes, each key at the place where it was touched first.
+    pub fn iter(&self) -> impl Iterator<Item = Change<'_>> {
+        self.entries.iter().map(|entry| self.change(entry))
     }
 
     /// The changes in the order of their keys.
-    pub fn iter(&self) -> impl Iterator<Item = Change<'_>> {
-        self.changes.iter().map(|(key, slot)| Change {
-            key,
-            value: self.value(slot),
-            was_absent: slot.was_absent,
+    pub fn iter_sorted(&self) -> impl Iterator<Item = Change<'_>> {
+        let sorted = self.sorted();
+        let places = 0..sorted.len();
+        places.filter_map(move |place| {
+            let entry = self.entry(*sorted.get(place)?)?;
+            Some(self.change(entry))
         })
+    }
+
+    fn change(&self, entry: &Entry) -> Change<'_> {
+        Change {
+            key: self.piece(entry.key),
+            value: self.value(entry),
+            was_absent: entry.was_absent,
+        }
+    }
+
+    /// The places of all entries, in the order of their keys.
+    fn sorted(&self) -> Ref<'_, Vec<u32>> {
+        /// As many are put where they belong one by one.
+        const FEW: usize = 16;
+        let known = self.sorted.borrow().len();
+        let all = self.entries.len();
+        // While somebody holds the order nothing is changed, so nothing is new.
+        if known < all
+            && let Ok(mut sorted) = self.sorted.try_borrow_mut()
+        {
+            let new = known as u32..all as u32;
+            if all - known <= FEW {
+                for place in new {
+                    let key = self.key(place);
+                    let behind = sorted.partition_point(|other| self.key(*other) < key);
+                    sorted.insert(behind, place);
+                }
+            } else {
+                sorted.extend(new);
+                if let Some(new) = sorted.get_mut(known..) {
+                    new.sort_unstable_by_key(|place| self.key(*place));
+                }
+                // Two runs, which this sort only merges.
+                sorted.sort_by_key(|place| self.key(*place));
+            }
+        }
+        self.sorted.borrow()
+    }
+
+    /// Where a range of keys stands in their order.
+    fn places(&self, sorted: &[u32], range: KeyRange<'_>) -> Range<usize> {
+        if is_empty_range(range) {
+            return 0..0;
+        }
+        let below = |bound: &[u8], or_at: bool| {
+            sorted.partition_point(|place| match self.key(*place).cmp(bound) {
+                Ordering::Less => true,
+                Ordering::Equal => or_at,
+                Ordering::Greater => false,
+            })
+        };
+        let start = match range.0 {
+            Bound::Included(key) => below(key, false),
+            Bound::Excluded(key) => below(key, true),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.1 {
+            Bound::Included(key) => below(key, true),
+            Bound::Excluded(key) => below(key, false),
+            Bound::Unbounded => sorted.len(),
+        };
+        start..end
     }
 
     /// Lays the changes over a scan of what is committed, which must be of the
     /// same range and in the same order.
     pub fn scan<S: Scan>(&self, range: KeyRange<'_>, order: Order, base: S) -> OverlayScan<'_, S> {
-        let changes = if is_empty_range(range) {
-            btree_map::Range::default()
-        } else {
-            self.changes.range::<[u8], _>(range)
-        };
+        let sorted = self.sorted();
         let mut scan = OverlayScan {
             base,
             order,
             overlay: self,
-            changes,
+            places: self.places(&sorted, range),
+            sorted,
             change: None,
             base_is_over: false,
             base_is_ahead: false,
@@ -159,10 +258,32 @@ impl Overlay {
     }
 }
 
+fn append(all: &mut Vec<u8>, bytes: &[u8]) -> Piece {
+    let start = all.len();
+    all.extend_from_slice(bytes);
+    let len = bytes.len();
+    Piece { start, len }
+}
+
 impl Scratch for Overlay {
     fn reset(&mut self) {
-        self.changes.clear();
-        self.values.reset();
+        /// The entries for which memory is kept, at most.
+        const KEPT: usize = 1 << 16;
+        self.clear();
+        self.bytes.reset();
+        self.entries.shrink_to(KEPT);
+        self.sorted.get_mut().shrink_to(KEPT);
+        if self.index.capacity() > 2 * KEPT {
+            self.index = HashTable::new();
+        }
+    }
+}
+
+impl fmt::Debug for Overlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overlay")
+            .field("changes", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -173,7 +294,9 @@ pub struct OverlayScan<'o, S> {
     base: S,
     order: Order,
     overlay: &'o Overlay,
-    changes: btree_map::Range<'o, Key, Slot>,
+    sorted: Ref<'o, Vec<u32>>,
+    /// Which of these are not handed out yet.
+    places: Range<usize>,
     /// The next change, not handed out yet.
     change: Option<(&'o [u8], Option<&'o [u8]>)>,
     base_is_over: bool,
@@ -185,11 +308,15 @@ pub struct OverlayScan<'o, S> {
 
 impl<S> OverlayScan<'_, S> {
     fn step(&mut self) {
-        let change = match self.order {
-            Order::Ascending => self.changes.next(),
-            Order::Descending => self.changes.next_back(),
+        let place = match self.order {
+            Order::Ascending => self.places.next(),
+            Order::Descending => self.places.next_back(),
         };
-        self.change = change.map(|(key, slot)| (key.as_slice(), self.overlay.value(slot)));
+        let entry = place.and_then(|place| self.overlay.entry(*self.sorted.get(place)?));
+        self.change = entry.map(|entry| {
+            let change = self.overlay.change(entry);
+            (change.key, change.value)
+        });
     }
 }
 
@@ -208,7 +335,7 @@ impl<S: Scan> OverlayScan<'_, S> {
             Ok(None) => self.base_is_over = true,
             Err(error) => {
                 self.base_is_over = true;
-                self.changes = btree_map::Range::default();
+                self.places = 0..0;
                 self.change = None;
                 return Err(error);
             }
@@ -265,7 +392,7 @@ impl<S> fmt::Debug for OverlayScan<'_, S> {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Bound;
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
@@ -349,13 +476,18 @@ mod tests {
         #[test]
         fn a_scan_is_that_of_the_map_with_the_changes_made(
             base in prop::collection::btree_map(key(), value(), 0..20),
-            changes in prop::collection::vec((key(), prop::option::of(value())), 0..20),
+            changes in prop::collection::vec((key(), prop::option::of(value())), 0..60),
             range in (bound(), bound()),
             order in prop_oneof![Just(Order::Ascending), Just(Order::Descending)],
         ) {
             let mut overlay = Overlay::default();
             let mut model = base.clone();
-            for (key, value) in changes {
+            let ask_at = changes.len() / 2;
+            for (number, (key, value)) in changes.into_iter().enumerate() {
+                if number == ask_at {
+                    // The order is made here, and what comes goes into it.
+                    prop_assert_eq!(overlay.iter_sorted().count(), overlay.len());
+                }
                 match value {
                     Some(value) => {
                         overlay.put(&key, &value);
@@ -377,6 +509,9 @@ mod tests {
             );
             let mut scan = overlay.scan(slices, order, below);
             prop_assert_eq!(collect(&mut scan), within(&model, &range, order));
+            drop(scan);
+            let sorted: Vec<_> = overlay.iter_sorted().map(|change| change.key).collect();
+            prop_assert!(sorted.is_sorted() && sorted.len() == overlay.len());
 
             let mut committed = base;
             for change in overlay.iter() {

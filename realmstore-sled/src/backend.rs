@@ -101,7 +101,7 @@ impl SledBackend {
         let mut batch = Batch::default();
         let mut keys = Vec::with_capacity(changes.len());
         let mut before = Vec::with_capacity(PIECE.min(changes.len()));
-        for change in changes.iter() {
+        for change in changes.iter_sorted() {
             let key = IVec::from(&*encode(change.key));
             keys.push(key.clone());
             let was = if change.was_absent {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use realmstore::lmdb::LmdbBackend;
 use realmstore::{PublicationId, SessionId, Timestamp};
 
+use super::read::latest_of;
 use crate::cfxdb::{self, Cfxdb};
 use crate::data::{Batch, Generator};
 use crate::measure::{Rounds, timed};
@@ -47,7 +48,7 @@ pub fn run(directory: &Path, scale: &Scale, report: &mut Report) -> Result<(), S
         publications: dispatches
             .map(|dispatch| dispatch.publication.publication)
             .collect(),
-        sessions: generator.sessions().to_vec(),
+        sessions: latest_of(generator.sessions(), 0, scale.queries).collect(),
         batches,
     };
     let (mut ours, mut cfxdb) = (None, Cfxdb::start(&python, directory));

@@ -81,7 +81,7 @@ macro_rules! measure {
 /// Decodes and encodes records of each kind by our means and by those of the
 /// `flatbuffers` crate. Every field is read.
 pub fn run(scale: &Scale, report: &mut Report) {
-    let batch = Generator::new(scale.sample, u64::MAX)
+    let batch = Generator::new(scale.queries as u64, u64::MAX)
         .next()
         .unwrap_or_default();
     let (sessions, publications, events) = records(batch);
