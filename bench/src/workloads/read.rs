@@ -42,13 +42,18 @@ pub fn run(
     let busy = generator.subscriptions(NEWEST as u64);
     let sessions = generator.sessions();
 
-    let rounds = in_turns(&mut contenders, scale.rounds, |system, round| {
-        let mut touched = Touched::default();
-        for subscription in subscriptions(&busy, round, scale.queries) {
-            touched.and(system.newest(subscription, NEWEST));
-        }
-        touched
-    });
+    let rounds = in_turns(
+        &mut contenders,
+        scale.rounds,
+        scale.rounds,
+        |system, round| {
+            let mut touched = Touched::default();
+            for subscription in subscriptions(&busy, round, scale.queries) {
+                touched.and(system.newest(subscription, NEWEST));
+            }
+            touched
+        },
+    );
     compare(
         "newest 100 events",
         "queries/s",
@@ -59,13 +64,18 @@ pub fn run(
     );
 
     let lookups = scale.queries * 20;
-    let rounds = in_turns(&mut contenders, scale.rounds, |system, round| {
-        let mut touched = Touched::default();
-        for session in latest_of(sessions, round, lookups) {
-            touched.and(system.latest_session(session));
-        }
-        touched
-    });
+    let rounds = in_turns(
+        &mut contenders,
+        scale.rounds,
+        scale.rounds,
+        |system, round| {
+            let mut touched = Touched::default();
+            for session in latest_of(sessions, round, lookups) {
+                touched.and(system.latest_session(session));
+            }
+            touched
+        },
+    );
     compare(
         "latest session",
         "queries/s",
@@ -79,7 +89,7 @@ pub fn run(
         ("scan of all publications", false),
         ("scan, topics checked to be UTF-8", true),
     ] {
-        let rounds = in_turns(&mut contenders, scale.rounds, |system, _| {
+        let rounds = in_turns(&mut contenders, scale.rounds, 1, |system, _| {
             if is_checked {
                 system.scan_checked()
             } else {
@@ -111,13 +121,15 @@ pub fn latest_of(
     (0..queries).filter_map(move |_| all.choose(&mut rng).copied())
 }
 
+/// Asks all in turns. All that is asked for in the first `warm` rounds is asked
+/// for once before: it is then in memory.
 fn in_turns(
     contenders: &mut [Contender<'_>],
     rounds: usize,
+    warm: usize,
     ask: impl Fn(&dyn System, usize) -> Touched,
 ) -> Rounds {
-    // Everything is asked once before: what is in memory then stays there.
-    for round in 0..rounds {
+    for round in 0..warm {
         let mut answer = None;
         for contender in contenders.iter() {
             let touched = ask(contender.system, round);
