@@ -11,7 +11,7 @@ use sled::{Batch, Db, IVec, Tree};
 
 use crate::files::Files;
 use crate::key::encode;
-use crate::snapshots::{PIECE, Snapshots};
+use crate::snapshots::Snapshots;
 use crate::{ENGINE, SledOptions, SledReadTxn, SledWriteTxn, error};
 
 /// A realm store in sled.
@@ -99,28 +99,22 @@ impl SledBackend {
             return Ok(());
         }
         let mut batch = Batch::default();
-        let mut keys = Vec::with_capacity(changes.len());
-        let mut before = Vec::with_capacity(PIECE.min(changes.len()));
+        let mut images = Vec::with_capacity(changes.len());
         for change in changes.iter_sorted() {
             let key = IVec::from(&*encode(change.key));
-            keys.push(key.clone());
-            let was = if change.was_absent {
+            let before = if change.was_absent {
                 None
             } else {
                 let found = self.tree().get(&key);
                 found.map_err(|error| error::engine(error, "commit"))?
             };
-            before.push((key.clone(), was));
-            if before.len() == PIECE {
-                self.snapshots.publish(&mut before);
-            }
             match change.value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
+                Some(value) => batch.insert(key.clone(), value),
+                None => batch.remove(key.clone()),
             }
+            images.push((key, before));
         }
-        self.snapshots.publish(&mut before);
-        self.snapshots.begin_change();
+        self.snapshots.publish(images);
         self.tree()
             .apply_batch(batch)
             .and_then(|()| match self.durability {
@@ -136,7 +130,7 @@ impl SledBackend {
                 .operation("commit")
                 .source(error)
             })?;
-        self.snapshots.complete(keys);
+        self.snapshots.complete();
         Ok(())
     }
 }

@@ -12,17 +12,14 @@
 
 use std::borrow::Cow;
 
-use sled::IVec;
-
 const ESCAPED: u8 = 255;
 
 /// The stored form of a key.
 pub(crate) fn encode(key: &[u8]) -> Cow<'_, [u8]> {
-    let escaped = key.iter().filter(|&&byte| byte == ESCAPED).count();
-    if escaped == 0 {
+    if !key.contains(&ESCAPED) {
         return Cow::Borrowed(key);
     }
-    let mut stored = Vec::with_capacity(key.len() + escaped);
+    let mut stored = Vec::with_capacity(2 * key.len());
     for &byte in key {
         stored.push(byte);
         if byte == ESCAPED {
@@ -32,20 +29,20 @@ pub(crate) fn encode(key: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(stored)
 }
 
-/// The key of a stored form.
-pub(crate) fn decode(stored: IVec) -> IVec {
+/// The key of a stored form, in memory that is lent where it is another one.
+pub(crate) fn decode<'k>(stored: &'k [u8], memory: &'k mut Vec<u8>) -> &'k [u8] {
     if !stored.contains(&ESCAPED) {
         return stored;
     }
-    let mut key = Vec::with_capacity(stored.len());
+    memory.clear();
     let mut bytes = stored.iter();
     while let Some(&byte) = bytes.next() {
-        key.push(byte);
+        memory.push(byte);
         if byte == ESCAPED {
             bytes.next();
         }
     }
-    IVec::from(key)
+    memory
 }
 
 #[cfg(test)]
@@ -65,9 +62,10 @@ mod tests {
         keys.dedup();
         let stored: Vec<Vec<u8>> = keys.iter().map(|key| encode(key).into_owned()).collect();
         assert!(stored.is_sorted());
+        let mut memory = Vec::new();
         for (key, stored) in keys.iter().zip(stored) {
             assert!(!stored.windows(2).any(|pair| pair == [255, 255]));
-            assert_eq!(decode(IVec::from(stored)), key);
+            assert_eq!(decode(&stored, &mut memory), key);
         }
     }
 }

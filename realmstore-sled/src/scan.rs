@@ -1,16 +1,17 @@
 //! Scans of the tree, of a snapshot, and of the write transaction.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Bound;
 
 use realmstore_core::backend::is_empty_range;
 use realmstore_core::overlay::{Overlay, OverlayScan};
-use realmstore_core::{KeyRange, Order, Result, Scan};
+use realmstore_core::{Error, KeyRange, Order, Result, Scan};
 use sled::{IVec, Tree};
 
 use crate::error;
 use crate::key::{decode, encode};
-use crate::snapshots::Snapshot;
+use crate::snapshots::{Image, Snapshot};
 
 /// A scan in progress.
 pub struct SledScan<'t>(Position<'t>);
@@ -27,14 +28,16 @@ impl<'t> SledScan<'t> {
         range: KeyRange<'_>,
         order: Order,
     ) -> Self {
+        let owned = |bound: Bound<&[u8]>| bound.map(|key| IVec::from(&*encode(key)));
         Self(Position::Snapshot(SnapshotScan {
             snapshot,
             order,
-            lower: stored(range.0),
-            upper: stored(range.1),
+            range: (owned(range.0), owned(range.1)),
             tree: TreeScan::begin(tree, range, order),
             ahead: None,
-            entry: Default::default(),
+            passed: None,
+            value: IVec::default(),
+            memory: Vec::new(),
             failed: false,
         }))
     }
@@ -68,6 +71,22 @@ impl fmt::Debug for SledScan<'_> {
     }
 }
 
+/// The last entry of a range of the tree as it is, with its key in its stored form.
+pub(crate) fn last(tree: &Tree, range: KeyRange<'_>) -> Result<Option<(IVec, IVec)>> {
+    let entry = entries(tree, range).and_then(|mut entries| entries.next_back());
+    entry.transpose().map_err(failed)
+}
+
+/// `None` where the range is empty whatever is stored.
+fn entries(tree: &Tree, range: KeyRange<'_>) -> Option<sled::Iter> {
+    let stored = (range.0.map(encode), range.1.map(encode));
+    (!is_empty_range(range)).then(|| tree.range::<Cow<'_, [u8]>, _>(stored))
+}
+
+fn failed(error: sled::Error) -> Error {
+    error::engine(error, "scan")
+}
+
 /// A walk over the tree as it is.
 struct TreeScan {
     /// `None` past the end, past an error, and where the range is empty
@@ -75,15 +94,17 @@ struct TreeScan {
     entries: Option<sled::Iter>,
     order: Order,
     entry: (IVec, IVec),
+    /// For a key that is not as it is stored.
+    memory: Vec<u8>,
 }
 
 impl TreeScan {
     fn begin(tree: &Tree, range: KeyRange<'_>, order: Order) -> Self {
-        let stored = (stored(range.0), stored(range.1));
         Self {
-            entries: (!is_empty_range(range)).then(|| tree.range::<IVec, _>(stored)),
+            entries: entries(tree, range),
             order,
             entry: Default::default(),
+            memory: Vec::new(),
         }
     }
 
@@ -96,87 +117,88 @@ impl TreeScan {
         if !matches!(entry, Some(Ok(_))) {
             self.entries = None;
         }
-        entry
-            .transpose()
-            .map_err(|error| error::engine(error, "scan"))
+        entry.transpose().map_err(failed)
     }
 }
 
 impl Scan for TreeScan {
     fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
-        let Some((key, value)) = self.step()? else {
+        let Some(entry) = self.step()? else {
             return Ok(None);
         };
-        self.entry = (decode(key), value);
-        Ok(Some((&self.entry.0, &self.entry.1)))
+        self.entry = entry;
+        let (key, value) = &self.entry;
+        Ok(Some((decode(key, &mut self.memory), value)))
     }
 }
 
-/// A walk over the tree as it was.
+/// A walk over the tree as it was. All keys in here are in their stored forms.
 struct SnapshotScan<'t> {
     snapshot: &'t Snapshot<'t>,
     tree: TreeScan,
     order: Order,
-    /// What is left of the range, in stored forms as all keys in here.
-    lower: Bound<IVec>,
-    upper: Bound<IVec>,
+    range: (Bound<IVec>, Bound<IVec>),
     /// The next entry of the tree, not handed out yet.
     ahead: Option<(IVec, IVec)>,
-    entry: (IVec, IVec),
+    /// The key that was handed out last, or that turned out to be absent after it.
+    passed: Option<IVec>,
+    value: IVec,
+    /// For a key that is not as it is stored.
+    memory: Vec<u8>,
     /// Whether an error has ended it.
     failed: bool,
 }
 
 impl SnapshotScan<'_> {
-    /// The next key of the tree or of an image, with what it was; `None` for
-    /// one that was absent.
-    fn step(&mut self) -> Result<Option<(IVec, Option<IVec>)>> {
-        if self.failed {
-            return Ok(None);
-        }
-        if self.ahead.is_none() {
-            self.ahead = self.tree.step().inspect_err(|_| self.failed = true)?;
-        }
-        let (mut lower, mut upper) = (as_slice(&self.lower), as_slice(&self.upper));
-        if let Some((key, _)) = &self.ahead {
-            match self.order {
-                Order::Ascending => upper = Bound::Included(key),
-                Order::Descending => lower = Bound::Included(key),
+    /// The next entry of the tree or of an image.
+    fn step(&mut self) -> Result<Option<(IVec, IVec)>> {
+        while !self.failed {
+            if self.ahead.is_none() {
+                self.ahead = self.tree.step().inspect_err(|_| self.failed = true)?;
+            }
+            let Some((key, before)) = self.next_image() else {
+                return Ok(self.ahead.take());
+            };
+            self.ahead.take_if(|(ahead, _)| *ahead == key);
+            match before {
+                Some(value) => return Ok(Some((key, value))),
+                None => self.passed = Some(key),
             }
         }
-        let found = match self.snapshot.first_image((lower, upper), self.order) {
-            Some(image) => {
-                self.ahead.take_if(|(key, _)| *key == image.0);
-                image
-            }
-            None => match self.ahead.take() {
-                Some((key, value)) => (key, Some(value)),
-                None => return Ok(None),
-            },
+        Ok(None)
+    }
+
+    /// The next image, if it is not behind the next entry of the tree.
+    fn next_image(&self) -> Option<Image> {
+        // Most snapshots never need the bounds.
+        if self.snapshot.is_newest() {
+            return None;
+        }
+        let (lower, upper) = &self.range;
+        let (mut lower, mut upper) = (as_slice(lower), as_slice(upper));
+        let (begin, end) = match self.order {
+            Order::Ascending => (&mut lower, &mut upper),
+            Order::Descending => (&mut upper, &mut lower),
         };
-        let passed = Bound::Excluded(found.0.clone());
-        match self.order {
-            Order::Ascending => self.lower = passed,
-            Order::Descending => self.upper = passed,
+        if let Some(passed) = &self.passed {
+            *begin = Bound::Excluded(passed);
         }
-        Ok(Some(found))
+        if let Some((ahead, _)) = &self.ahead {
+            *end = Bound::Included(ahead);
+        }
+        self.snapshot.first_image((lower, upper), self.order)
     }
 }
 
 impl Scan for SnapshotScan<'_> {
     fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
-        while let Some((key, value)) = self.step()? {
-            if let Some(value) = value {
-                self.entry = (decode(key), value);
-                return Ok(Some((&self.entry.0, &self.entry.1)));
-            }
-        }
-        Ok(None)
+        let Some((key, value)) = self.step()? else {
+            return Ok(None);
+        };
+        self.value = value;
+        let key = self.passed.insert(key);
+        Ok(Some((decode(key, &mut self.memory), &self.value)))
     }
-}
-
-fn stored(bound: Bound<&[u8]>) -> Bound<IVec> {
-    bound.map(|key| IVec::from(&*encode(key)))
 }
 
 fn as_slice(bound: &Bound<IVec>) -> Bound<&[u8]> {

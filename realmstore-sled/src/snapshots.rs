@@ -1,20 +1,20 @@
 //! Snapshots, which sled does not have.
 //!
 //! There is one tree, and it holds the newest state. What a commit is about to
-//! change in it is kept here as it was: the *before-images*, by key and by the
-//! number of the commit. A snapshot has the number of the last commit that it
-//! sees; the state of a key in it is the before-image of the first later
-//! commit that changes the key, or what the tree has where there is no such
-//! image.
+//! change in it is kept here as it was: its *before-images*, sorted by key,
+//! are a [`Layer`]. A snapshot has the number of the last commit that it sees;
+//! the state of a key in it is what the first later commit that changes the
+//! key found there, or what the tree has where there is no such commit. So it
+//! looks through the layers that are newer than itself, from the oldest on.
 //!
 //! # Why a snapshot never sees anything of a later commit
 //!
 //! A commit, of which there is one at a time, goes through these steps:
-//! 1. it publishes the before-images of all its keys,
+//! 1. it publishes its layer,
 //! 2. it changes the tree, key by key as far as others can see,
 //! 3. it waits for the disk,
 //! 4. its number becomes that of new snapshots,
-//! 5. images that no snapshot can need are dropped.
+//! 5. layers that no snapshot can need are dropped, and others merged.
 //!
 //! A reader looks into the tree *first* and for an image *after that*. When it
 //! finds an image, that is the answer, whatever the tree said: the image is of
@@ -25,10 +25,9 @@
 //! other order a whole commit would fit between the two looks: no image yet,
 //! and then the new state of the tree.
 //!
-//! An image that a snapshot may need is not dropped while the snapshot lives:
-//! see [`State::is_needed`]. A snapshot that begins between the steps 1 and 4
-//! has the number before, and finds the images that were published already;
-//! they are not dropped before step 5.
+//! A layer is dropped when no snapshot is older than its commit. A snapshot
+//! that begins between the steps 1 and 4 has the number before, and finds the
+//! layer that was published already; it is not dropped before step 5.
 //!
 //! A scan is the same for each key. It takes the next entry of the tree, and
 //! then asks for the first image from where it is up to that entry: a key that
@@ -39,26 +38,41 @@
 //! snapshot; so it was in the tree at some moment before the look for images,
 //! and that is all the reasoning needs.
 //!
-//! Nobody holds the lock here while it looks into the tree, applies a batch or
-//! waits for the disk, and long work is done in pieces, so nobody waits long
-//! for it and there is no order of locks to keep.
+//! # Why there are few layers
+//!
+//! Two layers that follow each other are the same to every snapshot that is
+//! older than both, and to none if it is newer than both. Where no snapshot
+//! lies between them they are merged: of a key that is in both, what the older
+//! one says stays. No snapshot comes to lie there later, since new ones are
+//! newer than every complete commit.
+//!
+//! So as not to copy a large layer for each small commit after it, one that is
+//! more than twice as large as the next is left alone. Of the layers between
+//! two snapshots each is then less than half as large as the one before, and
+//! an image is copied a logarithmic number of times.
+//!
+//! # The lock
+//!
+//! Nobody holds it while it looks into the tree, applies a batch, waits for
+//! the disk, or copies or frees a layer, so nobody waits long for it and there
+//! is no order of locks to keep.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::{self, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use realmstore_core::backend::is_empty_range;
 use realmstore_core::{KeyRange, Order};
 use sled::IVec;
 
-/// How many keys are handled while the lock is held.
-pub(crate) const PIECE: usize = 1024;
+/// A key in its stored form, and what it was; `None` where it was absent.
+pub(crate) type Image = (IVec, Option<IVec>);
 
 /// The before-images, and who may need them.
 #[derive(Default)]
 pub(crate) struct Snapshots {
     state: Mutex<State>,
-    /// The number of the last commit that has published all its images.
+    /// The number of the last commit that has published its layer.
     published: AtomicU64,
 }
 
@@ -66,36 +80,111 @@ pub(crate) struct Snapshots {
 struct State {
     /// The number of the last commit that new snapshots see.
     committed: u64,
-    /// How many snapshots there are, by their numbers.
-    readers: BTreeMap<u64, usize>,
-    /// What each key was before some commits, from the oldest to the newest.
-    images: BTreeMap<IVec, VecDeque<Image>>,
-    /// The keys of completed commits of which an image is left, from the
-    /// oldest commit to the newest.
-    kept: VecDeque<(u64, Vec<IVec>)>,
+    /// How many snapshots there are, by their numbers, the oldest first. None
+    /// of the counts is 0.
+    readers: Vec<(u64, usize)>,
+    /// The oldest first.
+    layers: VecDeque<Arc<Layer>>,
     /// Whether a commit has begun to change the tree and has not succeeded.
     in_doubt: bool,
 }
 
-struct Image {
+/// What one commit found, or some that follow each other.
+struct Layer {
+    /// The number of the last of them.
     commit: u64,
-    before: Option<IVec>,
+    /// In the order of the keys, each of which is there once.
+    images: Vec<Image>,
 }
 
 impl State {
-    /// Whether a snapshot looks at the newest image of a key, which is one of
-    /// the commit that was completed last: it must be older than that commit,
-    /// and no older than the commit of the image before.
-    fn is_needed(&self, images: &VecDeque<Image>) -> bool {
-        let mut newest = images.iter().rev().map(|image| image.commit);
-        let commit = newest.next().unwrap_or(0);
-        let before = newest.next().unwrap_or(0);
-        self.readers.range(before..commit).next().is_some()
+    /// The layers that a snapshot looks at.
+    fn newer_than(&self, snapshot: u64) -> impl Iterator<Item = &Layer> {
+        let seen = self
+            .layers
+            .partition_point(|layer| layer.commit <= snapshot);
+        self.layers.range(seen..).map(|layer| &**layer)
     }
 
-    /// The image that a snapshot looks at.
-    fn image_for(snapshot: u64, images: &VecDeque<Image>) -> Option<&Image> {
-        images.get(images.partition_point(|image| image.commit <= snapshot))
+    /// Takes the layers that are no newer than any snapshot, to be freed when
+    /// the lock is not held any more.
+    fn take_unneeded(&mut self) -> Vec<Arc<Layer>> {
+        let oldest = self.readers.first().map(|(number, _)| *number);
+        let oldest = oldest.unwrap_or(self.committed);
+        let unneeded = self.layers.partition_point(|layer| layer.commit <= oldest);
+        self.layers.drain(..unneeded).collect()
+    }
+
+    /// Two layers that are to be merged.
+    fn mergeable(&self) -> Option<(Arc<Layer>, Arc<Layer>)> {
+        let pairs = self.layers.iter().zip(self.layers.iter().skip(1));
+        let (older, newer) = pairs.rev().find(|(older, newer)| {
+            older.images.len() <= 2 * newer.images.len()
+                && !self.is_between(older.commit, newer.commit)
+        })?;
+        Some((older.clone(), newer.clone()))
+    }
+
+    /// Whether a snapshot sees one commit and does not see a later one.
+    fn is_between(&self, older: u64, newer: u64) -> bool {
+        let behind = self.readers.partition_point(|(number, _)| *number < older);
+        let next = self.readers.get(behind);
+        next.is_some_and(|(number, _)| *number < newer)
+    }
+
+    fn replace(&mut self, older: &Layer, newer: &Layer, merged: Layer) {
+        let by_commit = |commit| self.layers.binary_search_by_key(&commit, |l| l.commit);
+        // A snapshot that has ended since then has taken both along, or none.
+        if let (Ok(place), Ok(next)) = (by_commit(older.commit), by_commit(newer.commit)) {
+            if let Some(layer) = self.layers.get_mut(place) {
+                *layer = Arc::new(merged);
+            }
+            self.layers.remove(next);
+        }
+    }
+}
+
+impl Layer {
+    fn get(&self, key: &[u8]) -> Option<&Image> {
+        let place = self
+            .images
+            .binary_search_by(|(other, _)| (**other).cmp(key));
+        self.images.get(place.ok()?)
+    }
+
+    /// The first image in a range.
+    fn first(&self, (lower, upper): KeyRange<'_>, order: Order) -> Option<&Image> {
+        let behind = |(key, _): &Image| !(lower, Bound::Unbounded).contains(&**key);
+        let within = |(key, _): &Image| (Bound::Unbounded, upper).contains(&**key);
+        match order {
+            Order::Ascending => {
+                let place = self.images.partition_point(behind);
+                self.images.get(place).filter(|image| within(image))
+            }
+            Order::Descending => {
+                let place = self.images.partition_point(within).checked_sub(1)?;
+                self.images.get(place).filter(|image| !behind(image))
+            }
+        }
+    }
+
+    /// What two layers that follow each other found.
+    fn merged(older: &Self, newer: &Self) -> Self {
+        let mut images = Vec::with_capacity(older.images.len() + newer.images.len());
+        let mut later = newer.images.iter().peekable();
+        for image in &older.images {
+            while let Some(other) = later.next_if(|other| other.0 < image.0) {
+                images.push(other.clone());
+            }
+            later.next_if(|other| other.0 == image.0);
+            images.push(image.clone());
+        }
+        images.extend(later.cloned());
+        images.shrink_to_fit();
+        Self {
+            commit: newer.commit,
+            images,
+        }
     }
 }
 
@@ -107,7 +196,10 @@ impl Snapshots {
     pub(crate) fn begin(&self) -> Snapshot<'_> {
         let mut state = self.lock();
         let number = state.committed;
-        *state.readers.entry(number).or_default() += 1;
+        match state.readers.last_mut() {
+            Some((newest, count)) if *newest == number => *count += 1,
+            _ => state.readers.push((number, 1)),
+        }
         Snapshot {
             snapshots: self,
             number,
@@ -119,89 +211,35 @@ impl Snapshots {
         self.lock().in_doubt
     }
 
-    /// Takes before-images of the commit that is in progress. It is all right
-    /// to begin again after an error: nothing has changed in the tree.
-    pub(crate) fn publish(&self, before: &mut Vec<(IVec, Option<IVec>)>) {
+    /// Takes what a commit finds, in the order of the keys. From here on the
+    /// tree changes.
+    pub(crate) fn publish(&self, images: Vec<Image>) {
         let mut state = self.lock();
         let commit = state.committed + 1;
-        for (key, before) in before.drain(..) {
-            let images = state.images.entry(key).or_default();
-            if images.back().is_none_or(|image| image.commit < commit) {
-                images.push_back(Image { commit, before });
-            }
-        }
-    }
-
-    /// All images are published; from here on the tree changes.
-    pub(crate) fn begin_change(&self) {
-        let mut state = self.lock();
+        state.layers.push_back(Arc::new(Layer { commit, images }));
         state.in_doubt = true;
-        self.published.store(state.committed + 1, Ordering::Release);
+        self.published.store(commit, atomic::Ordering::Release);
     }
 
-    /// Lets new snapshots see the commit, and drops the images that none needs.
-    pub(crate) fn complete(&self, mut keys: Vec<IVec>) {
+    /// Lets new snapshots see the commit that was published.
+    pub(crate) fn complete(&self) {
         let mut state = self.lock();
         state.in_doubt = false;
         state.committed += 1;
-        let commit = state.committed;
-        if state.readers.is_empty() {
-            let dropped = (
-                std::mem::take(&mut state.images),
-                std::mem::take(&mut state.kept),
-            );
-            drop(state);
-            drop(dropped);
-            return;
-        }
+        let unneeded = state.take_unneeded();
+        let mut pair = state.mergeable();
         drop(state);
-        while !keys.is_empty() {
-            let mut piece = keys.split_off(keys.len().saturating_sub(PIECE));
+        drop(unneeded);
+        while let Some((older, newer)) = pair {
+            let merged = Layer::merged(&older, &newer);
             let mut state = self.lock();
-            piece.retain(|key| {
-                let Some(images) = state.images.get(key) else {
-                    return false;
-                };
-                let needed = state.is_needed(images);
-                if !needed && let Some(images) = state.images.get_mut(key) {
-                    images.pop_back();
-                    if images.is_empty() {
-                        state.images.remove(key);
-                    }
-                }
-                needed
-            });
-            if !piece.is_empty() {
-                state.kept.push_back((commit, piece));
-            }
-        }
-    }
-
-    /// Drops the images that are older than every snapshot.
-    fn prune(&self) {
-        loop {
-            let mut state = self.lock();
-            let oldest = state.readers.keys().next().copied();
-            let oldest = oldest.unwrap_or(state.committed);
-            let Some((_, keys)) = state.kept.pop_front_if(|(commit, _)| *commit <= oldest) else {
-                return;
-            };
-            for key in keys {
-                if let Some(images) = state.images.get_mut(&key) {
-                    while images
-                        .pop_front_if(|image| image.commit <= oldest)
-                        .is_some()
-                    {}
-                    if images.is_empty() {
-                        state.images.remove(&key);
-                    }
-                }
-            }
+            state.replace(&older, &newer, merged);
+            pair = state.mergeable();
         }
     }
 }
 
-/// A snapshot; while it lives, its before-images do.
+/// A snapshot; while it lives, the layers that are newer do.
 pub(crate) struct Snapshot<'s> {
     snapshots: &'s Snapshots,
     number: u64,
@@ -211,8 +249,8 @@ impl Snapshot<'_> {
     /// Whether no later commit has changed anything in the tree that this
     /// snapshot has looked at so far. Seeing a change there is seeing the
     /// number that was stored before it.
-    fn is_newest(&self) -> bool {
-        self.snapshots.published.load(Ordering::Acquire) <= self.number
+    pub(crate) fn is_newest(&self) -> bool {
+        self.snapshots.published.load(atomic::Ordering::Acquire) <= self.number
     }
 
     /// What a key was, if a later commit has changed it or is about to. To be
@@ -222,49 +260,48 @@ impl Snapshot<'_> {
             return None;
         }
         let state = self.snapshots.lock();
-        let image = State::image_for(self.number, state.images.get(key)?)?;
-        Some(image.before.clone())
+        let mut layers = state.newer_than(self.number);
+        let (_, before) = layers.find_map(|layer| layer.get(key))?;
+        Some(before.clone())
     }
 
-    /// The first image in a range, with its key. To be asked after the tree.
-    pub(crate) fn first_image(
-        &self,
-        range: KeyRange<'_>,
-        order: Order,
-    ) -> Option<(IVec, Option<IVec>)> {
-        if self.is_newest() || is_empty_range(range) {
-            return None;
-        }
+    /// The first image in a range. To be asked after the tree.
+    pub(crate) fn first_image(&self, range: KeyRange<'_>, order: Order) -> Option<Image> {
         let state = self.snapshots.lock();
-        let mut images = state.images.range::<[u8], _>(range);
-        loop {
-            let (key, images) = match order {
-                Order::Ascending => images.next()?,
-                Order::Descending => images.next_back()?,
-            };
-            if let Some(image) = State::image_for(self.number, images) {
-                return Some((key.clone(), image.before.clone()));
-            }
-        }
+        let layers = state.newer_than(self.number);
+        let firsts = layers.filter_map(|layer| layer.first(range, order));
+        // Of those of one key, that of the oldest layer.
+        let first = firsts.min_by(|(one, _), (other, _)| match order {
+            Order::Ascending => one.cmp(other),
+            Order::Descending => other.cmp(one),
+        })?;
+        Some(first.clone())
     }
 }
 
 impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
         let mut state = self.snapshots.lock();
-        if let Some(count) = state.readers.get_mut(&self.number) {
+        let place = state
+            .readers
+            .binary_search_by_key(&self.number, |(number, _)| *number);
+        if let Ok(place) = place
+            && let Some((_, count)) = state.readers.get_mut(place)
+        {
             *count -= 1;
             if *count == 0 {
-                state.readers.remove(&self.number);
+                state.readers.remove(place);
             }
         }
+        let unneeded = state.take_unneeded();
         drop(state);
-        self.snapshots.prune();
+        drop(unneeded);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::ops::Bound;
 
     use super::*;
@@ -289,9 +326,9 @@ mod tests {
 
     /// A commit, step by step.
     struct Commit {
-        changes: Vec<(IVec, Option<IVec>)>,
-        published: usize,
-        applied: usize,
+        changes: Vec<Image>,
+        /// How many keys the tree has already; `None` before the layer is published.
+        applied: Option<usize>,
     }
 
     struct Run<'s> {
@@ -320,27 +357,25 @@ mod tests {
                 self.commits += 1;
                 self.commit = Some(Commit {
                     changes,
-                    published: 0,
-                    applied: 0,
+                    applied: None,
                 });
                 return;
             };
-            if let Some((key, _)) = commit.changes.get(commit.published) {
-                let before = self.tree.get(key).cloned();
-                self.snapshots.publish(&mut vec![(key.clone(), before)]);
-                commit.published += 1;
-                if commit.published == commit.changes.len() {
-                    self.snapshots.begin_change();
-                }
-            } else if let Some((key, value)) = commit.changes.get(commit.applied) {
+            let Some(applied) = commit.applied else {
+                let keys = commit.changes.iter().map(|(key, _)| key);
+                let images = keys.map(|key| (key.clone(), self.tree.get(key).cloned()));
+                self.snapshots.publish(images.collect());
+                commit.applied = Some(0);
+                return;
+            };
+            if let Some((key, value)) = commit.changes.get(applied) {
                 match value {
                     Some(value) => drop(self.tree.insert(key.clone(), value.clone())),
                     None => drop(self.tree.remove(key)),
                 }
-                commit.applied += 1;
+                commit.applied = Some(applied + 1);
             } else {
-                let keys = commit.changes.iter().map(|(key, _)| key.clone()).collect();
-                self.snapshots.complete(keys);
+                self.snapshots.complete();
                 self.committed = self.tree.clone();
                 self.commit = None;
             }
@@ -423,23 +458,89 @@ mod tests {
                 run.step_commit();
             }
             let state = snapshots.lock();
-            assert!(state.readers.is_empty() && state.images.is_empty() && state.kept.is_empty());
+            assert!(state.readers.is_empty() && state.layers.is_empty());
         }
+    }
+
+    /// Commits a change of some keys, which had a value each.
+    fn commit(snapshots: &Snapshots, keys: impl Iterator<Item = usize>, value: u8) {
+        let images = keys.map(|number| (key(number), Some(IVec::from(&[value]))));
+        snapshots.publish(images.collect());
+        snapshots.complete();
+    }
+
+    fn sizes(snapshots: &Snapshots) -> Vec<usize> {
+        let state = snapshots.lock();
+        state
+            .layers
+            .iter()
+            .map(|layer| layer.images.len())
+            .collect()
     }
 
     #[test]
     fn a_key_that_changes_often_is_kept_once_for_one_old_reader() {
         let snapshots = Snapshots::default();
         let reader = snapshots.begin();
-        for number in 0..100u8 {
-            snapshots.publish(&mut vec![(key(1), Some(IVec::from(&[number])))]);
-            snapshots.begin_change();
-            snapshots.complete(vec![key(1)]);
+        for value in 0..100 {
+            commit(&snapshots, 1..2, value);
         }
-        assert_eq!(snapshots.lock().images[&key(1)].len(), 1);
-        assert_eq!(snapshots.lock().kept.len(), 1);
+        assert_eq!(sizes(&snapshots), [1]);
         assert_eq!(reader.image(&key(1)), Some(Some(IVec::from(&[0]))));
         drop(reader);
-        assert!(snapshots.lock().images.is_empty());
+        assert!(sizes(&snapshots).is_empty());
+    }
+
+    #[test]
+    fn one_old_reader_among_many_young_ones_has_few_layers_to_look_through() {
+        const COMMITS: usize = 1000;
+        const KEYS: usize = 200;
+        let snapshots = Snapshots::default();
+        let old = snapshots.begin();
+        let mut dice = Dice(1);
+        let mut first = [None; KEYS];
+        let mut young = snapshots.begin();
+        for value in 0..COMMITS {
+            let from = dice.roll(KEYS);
+            let to = KEYS.min(from + dice.roll(8));
+            for before in &mut first[from..to] {
+                before.get_or_insert(value as u8);
+            }
+            commit(&snapshots, from..to, value as u8);
+            // There is always one that is older than the newest commit by one.
+            young = snapshots.begin();
+            let layers = sizes(&snapshots).len();
+            assert!(layers < 12, "{layers} layers after {value} commits");
+        }
+        drop(young);
+        for (number, before) in first.into_iter().enumerate() {
+            let before = before.map(|value| Some(IVec::from(&[value])));
+            assert_eq!(old.image(&key(number)), before);
+        }
+    }
+
+    #[test]
+    fn each_of_many_readers_finds_what_the_next_commit_found() {
+        let snapshots = Snapshots::default();
+        let mut readers = Vec::new();
+        for value in 0..100 {
+            readers.push((value, snapshots.begin()));
+            commit(&snapshots, 0..5, value);
+        }
+        let everything = (Bound::Unbounded, Bound::Unbounded);
+        let mut dice = Dice(1);
+        while !readers.is_empty() {
+            readers.remove(dice.roll(readers.len()));
+            // Lets go of what nobody is left to tell apart.
+            commit(&snapshots, 0..5, 100);
+            assert!(sizes(&snapshots).len() <= readers.len() + 1);
+            for (value, reader) in &readers {
+                let before = Some(IVec::from(&[*value]));
+                assert_eq!(reader.image(&key(3)), Some(before.clone()));
+                let first = reader.first_image(everything, Order::Descending);
+                assert_eq!(first, Some((key(4), before)));
+            }
+        }
+        assert!(sizes(&snapshots).is_empty());
     }
 }

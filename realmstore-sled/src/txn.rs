@@ -4,12 +4,12 @@ use std::fmt;
 
 use realmstore_core::overlay::Overlay;
 use realmstore_core::writer_lock::Writer;
-use realmstore_core::{KeyRange, Order, ReadTxn, Result, WriteTxn, check_key};
+use realmstore_core::{KeyRange, Order, ReadTxn, Result, Scan, WriteTxn, check_key};
 use sled::{IVec, Tree};
 
-use crate::key::encode;
+use crate::key::{decode, encode};
 use crate::snapshots::Snapshot;
-use crate::{ENGINE, SledBackend, SledScan, error};
+use crate::{ENGINE, SledBackend, SledScan, error, scan};
 
 /// A value, of which sled and its readers share one copy.
 pub struct SledValue<'t>(Held<'t>);
@@ -74,6 +74,21 @@ impl ReadTxn for SledReadTxn<'_> {
             range,
             order,
         ))
+    }
+
+    fn last<T>(
+        &self,
+        range: KeyRange<'_>,
+        read: impl FnOnce(&[u8], &[u8]) -> T,
+    ) -> Result<Option<T>> {
+        // As everywhere: first the tree, and then whether it is what the snapshot sees.
+        let newest = scan::last(self.tree, range)?;
+        if self.snapshot.is_newest() {
+            let mut memory = Vec::new();
+            return Ok(newest.map(|(key, value)| read(decode(&key, &mut memory), &value)));
+        }
+        let mut scan = self.scan(range, Order::Descending)?;
+        Ok(scan.next()?.map(|(key, value)| read(key, value)))
     }
 }
 
