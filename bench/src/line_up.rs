@@ -74,6 +74,11 @@ impl Group {
             .collect()
     }
 
+    /// Opens realmstore on the engine.
+    pub fn open_own(&self, directory: &Path, sync: Sync) -> Box<dyn System> {
+        open(&self.members[0], directory, sync)
+    }
+
     /// Opens the engine without our layers.
     pub fn open_raw(&self, directory: &Path, sync: Sync) -> Box<dyn System> {
         open(&self.members[1], directory, sync)

@@ -29,7 +29,7 @@ use crate::line_up::GROUPS;
 use crate::report::Report;
 use crate::scale::Scale;
 use crate::systems::Sync;
-use crate::workloads::{beside_cfxdb, codec, growth, ingest, read, size, writers};
+use crate::workloads::{beside_cfxdb, codec, growth, ingest, read, size, tuning, writers};
 
 /// Measures realmstore on every engine, beside the engine without it and beside
 /// what one would use instead. Prints a table of ratios.
@@ -70,6 +70,8 @@ enum Workload {
     /// Ingest that is not synced, reads, and sizes.
     Lazy,
     Growth,
+    /// Batch sizes, the order of rows, compression, filters.
+    Tuning,
 }
 
 fn main() -> ExitCode {
@@ -126,6 +128,10 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if wanted(Workload::Writers) {
         eprintln!("durable writers");
         writers::run(stores()?.path(), &scale, &mut report);
+    }
+    if wanted(Workload::Tuning) {
+        eprintln!("tuning");
+        tuning::run(stores()?.path(), &scale, &mut report);
     }
     let grown = if wanted(Workload::Growth) {
         eprintln!("growth");

@@ -31,10 +31,15 @@ pub struct Raw<K> {
 
 impl<K: Kv + 'static> Raw<K> {
     pub fn open(directory: &Path, sync: Sync) -> Box<dyn System> {
-        Box::new(Self {
-            kv: K::open(directory, sync),
+        Box::new(Self::over(K::open(directory, sync)))
+    }
+
+    /// The schema in a store that is open.
+    pub fn over(kv: K) -> Self {
+        Self {
+            kv,
             builder: FlatBufferBuilder::new(),
-        })
+        }
     }
 }
 

@@ -8,4 +8,5 @@ pub mod growth;
 pub mod ingest;
 pub mod read;
 pub mod size;
+pub mod tuning;
 pub mod writers;

@@ -2,7 +2,9 @@ use std::ops::Bound;
 use std::path::Path;
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use heed::{
+    CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls,
+};
 
 use super::super::{Sync, files_size};
 use super::{Kv, KvRead, KvWrite, end_of};
@@ -13,6 +15,7 @@ type Rows = Database<'static, Bytes, Bytes>;
 pub struct Lmdb {
     env: Env<WithoutTls>,
     rows: Rows,
+    flags: PutFlags,
 }
 
 pub struct Read<'a> {
@@ -23,13 +26,12 @@ pub struct Read<'a> {
 pub struct Write<'a> {
     txn: RwTxn<'a>,
     rows: Rows,
+    flags: PutFlags,
 }
 
-impl Kv for Lmdb {
-    type Read<'a> = Read<'a>;
-    type Write<'a> = Write<'a>;
-
-    fn open(directory: &Path, sync: Sync) -> Self {
+impl Lmdb {
+    /// Opens it for all rows to be put in one way.
+    pub fn open_to_put(directory: &Path, sync: Sync, flags: PutFlags) -> Self {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(1 << 40);
         if sync == Sync::Lazy {
@@ -47,7 +49,16 @@ impl Kv for Lmdb {
         let CommitOrAbort::Commit(Some(rows)) = opened.expect("LMDB opens") else {
             unreachable!("the unnamed database is always there");
         };
-        Self { env, rows }
+        Self { env, rows, flags }
+    }
+}
+
+impl Kv for Lmdb {
+    type Read<'a> = Read<'a>;
+    type Write<'a> = Write<'a>;
+
+    fn open(directory: &Path, sync: Sync) -> Self {
+        Self::open_to_put(directory, sync, PutFlags::empty())
     }
 
     fn read(&self) -> Read<'_> {
@@ -61,6 +72,7 @@ impl Kv for Lmdb {
         let mut write = Write {
             txn: self.env.write_txn().expect("LMDB writes"),
             rows: self.rows,
+            flags: self.flags,
         };
         put(&mut write);
         write.txn.commit().expect("LMDB commits");
@@ -104,6 +116,8 @@ impl KvRead for Read<'_> {
 
 impl KvWrite for Write<'_> {
     fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.rows.put(&mut self.txn, key, value).expect("LMDB puts");
+        self.rows
+            .put_with_flags(&mut self.txn, self.flags, key, value)
+            .expect("LMDB puts");
     }
 }

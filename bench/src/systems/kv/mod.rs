@@ -10,7 +10,7 @@ mod sled;
 pub use self::fjall::Fjall;
 pub use self::lmdb::Lmdb;
 pub use self::redb::Redb;
-pub use self::rocks::Rocks;
+pub use self::rocks::{Rocks, Tuning as RocksTuning};
 pub use self::sled::Sled;
 
 use std::path::Path;

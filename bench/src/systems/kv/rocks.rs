@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, Options,
-    ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    ReadOptions, SliceTransform, SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
 
 use super::super::{Sync, files_size};
@@ -29,11 +29,31 @@ impl Read<'_> {
     }
 }
 
-impl Kv for Rocks {
-    type Read<'a> = Read<'a>;
-    type Write<'a> = WriteBatch;
+/// What RocksDB is told to do otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
+    pub compressed: bool,
+    /// Whether files have a filter of the subscriptions too that they have events of.
+    pub filter_of_prefixes: bool,
+}
 
-    fn open(directory: &Path, sync: Sync) -> Self {
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            compressed: true,
+            filter_of_prefixes: false,
+        }
+    }
+}
+
+/// No row has a longer key, in bytes.
+const LONGEST_KEY: usize = 64;
+
+/// A table and a subscription, in bytes.
+const PREFIX: usize = 10;
+
+impl Rocks {
+    pub fn open_tuned(directory: &Path, sync: Sync, tuning: Tuning) -> Self {
         let mut table = BlockBasedOptions::default();
         table.set_block_cache(&Cache::new_lru_cache(64 << 20));
         table.set_bloom_filter(10.0, false);
@@ -45,7 +65,14 @@ impl Kv for Rocks {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.set_block_based_table_factory(&table);
-        options.set_compression_type(DBCompressionType::Lz4);
+        options.set_compression_type(if tuning.compressed {
+            DBCompressionType::Lz4
+        } else {
+            DBCompressionType::None
+        });
+        if tuning.filter_of_prefixes {
+            options.set_prefix_extractor(SliceTransform::create_fixed_prefix(PREFIX));
+        }
         options.set_bytes_per_sync(1 << 20);
         options.set_wal_bytes_per_sync(1 << 20);
         Self {
@@ -53,6 +80,15 @@ impl Kv for Rocks {
             sync,
             directory: directory.to_owned(),
         }
+    }
+}
+
+impl Kv for Rocks {
+    type Read<'a> = Read<'a>;
+    type Write<'a> = WriteBatch;
+
+    fn open(directory: &Path, sync: Sync) -> Self {
+        Self::open_tuned(directory, sync, Tuning::default())
     }
 
     fn read(&self) -> Read<'_> {
@@ -88,6 +124,7 @@ impl KvRead for Read<'_> {
 
     fn ascending(&self, prefix: &[u8], each: impl FnMut(&[u8], &[u8]) -> bool) {
         let mut options = self.options();
+        options.set_total_order_seek(true);
         options.set_iterate_upper_bound(end_of(prefix));
         let mut rows = self.db.raw_iterator_opt(options);
         rows.seek(prefix);
@@ -98,8 +135,8 @@ impl KvRead for Read<'_> {
         let mut options = self.options();
         options.set_iterate_lower_bound(prefix);
         let mut rows = self.db.raw_iterator_opt(options);
-        // No row has the end of a prefix as its key.
-        rows.seek_for_prev(end_of(prefix));
+        // A key behind all others that has the same prefix, by which files are told apart.
+        rows.seek_for_prev([prefix, &[u8::MAX; LONGEST_KEY]].concat());
         walk(rows, |rows| rows.prev(), each);
     }
 }
