@@ -8,6 +8,7 @@ use realmstore::lmdb::LmdbBackend;
 use realmstore::rocks::RocksBackend;
 use realmstore::sled::SledBackend;
 
+use crate::contender::{Contender, Task};
 use crate::systems::{Open, Sync, System, kv, ours::Ours, raw::Raw, sqlite::Sqlite};
 
 /// An engine under realmstore.
@@ -66,22 +67,34 @@ pub const GROUPS: [Group; 3] = [
 ];
 
 impl Group {
-    /// Opens all members in directories of their own.
-    pub fn open(&self, directory: &Path, sync: Sync) -> Vec<Box<dyn System>> {
-        self.members
-            .iter()
-            .map(|member| open(member, directory, sync))
-            .collect()
+    /// Starts all members, each in a process and a directory of its own.
+    pub fn start(
+        &self,
+        directory: &Path,
+        sync: Sync,
+        publications: u64,
+        batch: u64,
+    ) -> Vec<Contender> {
+        let start = |name: &str| {
+            let task = Task {
+                system: name.to_owned(),
+                sync,
+                publications,
+                batch,
+            };
+            Contender::start(&task, directory)
+        };
+        self.names().map(start).collect()
     }
 
     /// Opens realmstore on the engine.
     pub fn open_own(&self, directory: &Path, sync: Sync) -> Box<dyn System> {
-        open(&self.members[0], directory, sync)
+        open_member(&self.members[0], directory, sync)
     }
 
     /// Opens the engine without our layers.
     pub fn open_raw(&self, directory: &Path, sync: Sync) -> Box<dyn System> {
-        open(&self.members[1], directory, sync)
+        open_member(&self.members[1], directory, sync)
     }
 
     /// The names of all members.
@@ -95,7 +108,19 @@ impl Group {
     }
 }
 
-fn open((name, open): &(&str, Open), directory: &Path, sync: Sync) -> Box<dyn System> {
+/// Opens the system of a name.
+///
+/// # Errors
+/// When there is none.
+pub fn open(name: &str, directory: &Path, sync: Sync) -> Result<Box<dyn System>, String> {
+    let mut members = GROUPS.iter().flat_map(|group| group.members);
+    let member = members.find(|(member, _)| *member == name);
+    member
+        .map(|member| open_member(member, directory, sync))
+        .ok_or_else(|| format!("there is no system {name}"))
+}
+
+fn open_member((name, open): &(&str, Open), directory: &Path, sync: Sync) -> Box<dyn System> {
     let directory = directory.join(name.replace(' ', "-"));
     std::fs::create_dir_all(&directory).expect("a directory");
     open(&directory, sync)

@@ -8,6 +8,7 @@
 #![allow(clippy::print_stderr, reason = "progress, for whoever waits")]
 
 mod cfxdb;
+mod contender;
 mod data;
 mod line_up;
 mod measure;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
+use crate::contender::{Ask, Contender};
 use crate::line_up::GROUPS;
 use crate::report::Report;
 use crate::scale::Scale;
@@ -56,6 +58,10 @@ struct Arguments {
     #[arg(long, value_name = "DIRECTORY", default_value = "target/bench")]
     stores: PathBuf,
 
+    /// Is one of the systems that are measured, for the process that measures them.
+    #[arg(long, hide = true, value_name = "TASK")]
+    serve: Option<String>,
+
     /// Measures some of the workloads only.
     #[arg(long, value_enum, value_name = "WORKLOAD", value_delimiter = ',')]
     only: Vec<Workload>,
@@ -85,6 +91,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    if let Some(task) = &arguments.serve {
+        contender::serve(task, &arguments.stores)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let scale = match (arguments.quick, arguments.full) {
         (true, _) => Scale::QUICK,
         (_, true) => Scale::FULL,
@@ -159,23 +169,17 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 fn lazy(directory: &Path, scale: &Scale, report: &mut Report) {
     let mut systems = Vec::new();
     let mut sizes = Vec::new();
-    let mut made = None;
+    let mut stored = 0;
     for group in &GROUPS {
         eprintln!("ingest that is not synced: {}", group.engine.name());
-        let (mut members, generator) =
+        let (mut members, records) =
             ingest::run(group, scale.publications, Sync::Lazy, directory, report);
-        sizes.push(
-            members
-                .iter_mut()
-                .map(|system| system.settle())
-                .collect::<Vec<_>>(),
-        );
+        let settle = |system: &mut Contender| system.ask(Ask::Settle).number;
+        sizes.push(members.iter_mut().map(settle).collect::<Vec<_>>());
         systems.push(members);
-        made = Some(generator);
+        stored = records;
     }
-    if let Some(generator) = made {
-        size::run(&sizes, generator.records(), report);
-        eprintln!("reads");
-        read::run(&systems, &generator, scale, report);
-    }
+    size::run(&sizes, stored, report);
+    eprintln!("reads");
+    read::run(&mut systems, scale, report);
 }

@@ -11,12 +11,13 @@ use std::fs;
 use std::path::Path;
 
 use realmstore::{SessionId, SubscriptionId};
+use serde::{Deserialize, Serialize};
 
 use crate::data::Batch;
 
 /// What was read: how many rows, and a sum over the fields that were asked for.
 /// Every system must come to the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Touched {
     pub rows: u64,
     sum: u64,
@@ -27,10 +28,11 @@ impl Touched {
         self.rows += 1;
     }
 
-    /// Takes note of another answer.
-    pub fn and(&mut self, other: Self) {
+    /// Both answers.
+    pub fn and(mut self, other: Self) -> Self {
         self.rows += other.rows;
         self.number(other.sum);
+        self
     }
 
     pub fn number(&mut self, number: u64) {
@@ -45,7 +47,7 @@ impl Touched {
 }
 
 /// What a commit is worth when it has returned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sync {
     /// It is on disk.
     Durable,

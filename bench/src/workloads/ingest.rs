@@ -2,54 +2,52 @@
 
 use std::path::Path;
 
-use crate::data::Generator;
+use crate::contender::{Ask, Contender};
 use crate::line_up::Group;
-use crate::measure::{Rounds, timed};
+use crate::measure::Rounds;
 use crate::report::{Report, Target};
-use crate::systems::{Sync, System};
+use crate::systems::Sync;
 
 /// Records of one commit.
 const BATCH: u64 = 1_000;
 
 /// Batches that are one round: the engines have bursts of work of their own,
 /// which would fall on one of two and not on the other.
-const BATCHES_PER_ROUND: usize = 40;
+const BATCHES_PER_ROUND: usize = 20;
 
-/// Stores everything in each system of a group, batch by batch in turns.
-/// Returns the systems, for the answers to be asked of them, and what was stored.
+/// Stores everything in each system of a group, some batches each in turns.
+/// Returns the systems, for the answers to be asked of them, and the number of
+/// records.
 pub fn run(
     group: &Group,
     publications: u64,
     sync: Sync,
     directory: &Path,
     report: &mut Report,
-) -> (Vec<Box<dyn System>>, Generator) {
+) -> (Vec<Contender>, u64) {
     let workload = match sync {
         Sync::Durable => "ingest, durable",
         Sync::Lazy => "ingest, not synced",
     };
-    let mut systems = group.open(directory, sync);
-    let mut rounds = Rounds::new(systems.len());
-    let mut generator = Generator::new(publications, BATCH);
+    let mut contenders = group.start(directory, sync, publications, BATCH);
+    let mut rounds = Rounds::new(contenders.len());
     let mut records = 0;
-    let mut turn = 0;
-    loop {
-        let batches: Vec<_> = generator.by_ref().take(BATCHES_PER_ROUND).collect();
-        if batches.is_empty() {
+    for turn in 0.. {
+        let mut stored = 0;
+        for place in 0..contenders.len() {
+            let place = (place + turn) % contenders.len();
+            let answer = contenders[place].ask(Ask::Ingest {
+                batches: BATCHES_PER_ROUND,
+            });
+            stored = answer.number;
+            if stored > 0 {
+                rounds.push(place, answer.time());
+            }
+        }
+        if stored == 0 {
             break;
         }
-        let mut times = vec![std::time::Duration::ZERO; systems.len()];
-        for batch in &batches {
-            records += batch.records();
-            for place in 0..systems.len() {
-                let system = (place + turn) % systems.len();
-                times[system] += timed(|| systems[system].ingest(batch)).0;
-            }
-            turn += 1;
-        }
-        for (system, time) in times.into_iter().enumerate() {
-            rounds.push(system, time);
-        }
+        records += stored;
     }
     let per_second = records as f64 / rounds.sum(0);
     for (system, name) in group.others() {
@@ -66,5 +64,5 @@ pub fn run(
             target,
         );
     }
-    (systems, generator)
+    (contenders, records)
 }

@@ -6,100 +6,70 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use realmstore::{SessionId, SubscriptionId};
 
-use crate::data::Generator;
-use crate::line_up::{GROUPS, Group};
-use crate::measure::{Rounds, timed};
+use crate::contender::{Ask, Contender};
+use crate::line_up::GROUPS;
+use crate::measure::Rounds;
 use crate::report::{Report, Target};
 use crate::scale::Scale;
-use crate::systems::{System, Touched};
 
 /// The events that are asked for.
 pub const NEWEST: usize = 100;
 
-struct Contender<'s> {
-    group: &'static Group,
-    name: &'static str,
-    system: &'s dyn System,
-}
-
-/// Asks all systems, which hold what the generator made, the same.
-pub fn run(
-    systems: &[Vec<Box<dyn System>>],
-    generator: &Generator,
-    scale: &Scale,
-    report: &mut Report,
-) {
-    let mut contenders = Vec::new();
-    for (group, members) in GROUPS.iter().zip(systems) {
-        for (name, system) in group.names().zip(members) {
-            contenders.push(Contender {
-                group,
-                name,
-                system: &**system,
-            });
+/// Asks all systems, by groups, the same of what they hold.
+pub fn run(systems: &mut [Vec<Contender>], scale: &Scale, report: &mut Report) {
+    let mut members = Vec::new();
+    for (group, contenders) in GROUPS.iter().zip(systems) {
+        for contender in contenders {
+            members.push((group.engine.name(), contender));
         }
     }
-    let busy = generator.subscriptions(NEWEST as u64);
-    let sessions = generator.sessions();
-
-    let rounds = in_turns(
-        &mut contenders,
-        scale.rounds,
-        scale.rounds,
-        |system, round| {
-            let mut touched = Touched::default();
-            for subscription in subscriptions(&busy, round, scale.queries) {
-                touched.and(system.newest(subscription, NEWEST));
-            }
-            touched
-        },
-    );
+    let queries = scale.queries;
+    let rounds = in_turns(&mut members, scale.rounds, scale.rounds, |round| {
+        Ask::Newest { round, queries }
+    });
+    let each = queries as f64;
     compare(
         "newest 100 events",
         "queries/s",
-        scale.queries as f64,
+        each,
         &rounds,
-        &contenders,
+        &members,
         report,
     );
 
-    let lookups = scale.queries * 20;
-    let rounds = in_turns(
-        &mut contenders,
-        scale.rounds,
-        scale.rounds,
-        |system, round| {
-            let mut touched = Touched::default();
-            for session in latest_of(sessions, round, lookups) {
-                touched.and(system.latest_session(session));
-            }
-            touched
-        },
-    );
+    let queries = scale.queries * 20;
+    let rounds = in_turns(&mut members, scale.rounds, scale.rounds, |round| {
+        Ask::Latest { round, queries }
+    });
+    let each = queries as f64;
     compare(
         "latest session",
         "queries/s",
-        lookups as f64,
+        each,
         &rounds,
-        &contenders,
+        &members,
         report,
     );
 
-    for (workload, is_checked) in [
-        ("scan of all publications", false),
-        ("scan, topics checked to be UTF-8", true),
-    ] {
-        let rounds = in_turns(&mut contenders, scale.rounds, 1, |system, _| {
-            if is_checked {
-                system.scan_checked()
-            } else {
-                system.scan_publications()
-            }
-        });
-        let records = scale.publications as f64;
-        compare(workload, "records/s", records, &rounds, &contenders, report);
-    }
+    let each = scale.publications as f64;
+    let rounds = in_turns(&mut members, scale.rounds, 1, |_| Ask::Scan);
+    compare(
+        "scan of all publications",
+        "records/s",
+        each,
+        &rounds,
+        &members,
+        report,
+    );
+    let rounds = in_turns(&mut members, scale.rounds, 1, |_| Ask::ScanChecked);
+    compare(CHECKED, "records/s", each, &rounds, &members, report);
 }
+
+/// A system, and the engine in its group.
+type Member<'c> = (&'static str, &'c mut Contender);
+
+/// What nobody promises: the others do not do it.
+const CHECKED: &str = "scan, topics checked to be UTF-8";
 
 /// The subscriptions that are asked for in a round.
 pub fn subscriptions(
@@ -124,25 +94,25 @@ pub fn latest_of(
 /// Asks all in turns. All that is asked for in the first `warm` rounds is asked
 /// for once before: it is then in memory.
 fn in_turns(
-    contenders: &mut [Contender<'_>],
+    members: &mut [Member<'_>],
     rounds: usize,
     warm: usize,
-    ask: impl Fn(&dyn System, usize) -> Touched,
+    ask: impl Fn(usize) -> Ask,
 ) -> Rounds {
     for round in 0..warm {
-        let mut answer = None;
-        for contender in contenders.iter() {
-            let touched = ask(contender.system, round);
-            let expected = *answer.get_or_insert(touched);
-            let name = contender.name;
+        let mut expected = None;
+        for (_, contender) in &mut *members {
+            let touched = contender.ask(ask(round)).touched;
+            let name = contender.name();
             assert_eq!(
-                touched, expected,
+                touched,
+                *expected.get_or_insert(touched),
                 "{name} gives another answer than those before it"
             );
         }
     }
-    Rounds::take(rounds, contenders, |contender, round| {
-        timed(|| std::hint::black_box(ask(contender.system, round))).0
+    Rounds::take(rounds, members, |(_, contender), round| {
+        contender.ask(ask(round)).time()
     })
 }
 
@@ -151,57 +121,39 @@ fn compare(
     unit: &'static str,
     operations: f64,
     rounds: &Rounds,
-    contenders: &[Contender<'_>],
+    members: &[Member<'_>],
     report: &mut Report,
 ) {
     let mut own = 0;
-    for (place, contender) in contenders.iter().enumerate() {
-        if contender.name.starts_with("realmstore") {
+    for (place, (engine, contender)) in members.iter().enumerate() {
+        let name = contender.name();
+        if name.starts_with("realmstore") {
             own = place;
             continue;
         }
-        let target = match contender.name {
-            // Nobody promises what the others do not do.
-            _ if workload.contains("UTF-8") => None,
+        let target = match name {
+            _ if workload == CHECKED => None,
             "SQLite" if workload.starts_with("newest") => Some(Target::AtLeast(3.0)),
             name if name.starts_with("raw") => Some(Target::AtLeast(0.9)),
             _ => None,
         };
-        let about = (workload, contender.group.engine.name(), contender.name);
-        report.add(
-            about,
-            operations / rounds.median(own),
-            unit,
-            rounds.ratio(own, place),
-            target,
-        );
+        let per_second = operations / rounds.median(own);
+        let about = (workload, *engine, name);
+        report.add(about, per_second, unit, rounds.ratio(own, place), target);
     }
-    if workload.contains("UTF-8") {
-        return;
-    }
-    let ours = || {
-        contenders
-            .iter()
-            .enumerate()
-            .filter(|(_, contender)| contender.name.starts_with("realmstore"))
-    };
-    let Some((best, fastest)) =
-        ours().min_by(|(a, _), (b, _)| rounds.median(*a).total_cmp(&rounds.median(*b)))
-    else {
+    let ours = members.iter().enumerate();
+    let ours = ours.filter(|(_, (_, contender))| contender.name().starts_with("realmstore"));
+    let best = ours.min_by(|(a, _), (b, _)| rounds.median(*a).total_cmp(&rounds.median(*b)));
+    let Some((best, (engine, _))) = best.filter(|_| workload != CHECKED) else {
         return;
     };
-    for (place, contender) in contenders.iter().enumerate() {
-        if ["redb", "fjall"].contains(&contender.name) {
-            let engine = format!("best ({})", fastest.group.engine.name());
-            let about = (workload, engine.as_str(), contender.name);
-            let value = operations / rounds.median(best);
-            report.add(
-                about,
-                value,
-                unit,
-                rounds.ratio(best, place),
-                Some(Target::AtLeast(1.0)),
-            );
+    let engine = format!("best ({engine})");
+    for (place, (_, contender)) in members.iter().enumerate() {
+        if ["redb", "fjall"].contains(&contender.name()) {
+            let about = (workload, engine.as_str(), contender.name());
+            let per_second = operations / rounds.median(best);
+            let ratio = rounds.ratio(best, place);
+            report.add(about, per_second, unit, ratio, Some(Target::AtLeast(1.0)));
         }
     }
 }

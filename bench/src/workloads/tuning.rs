@@ -156,11 +156,9 @@ fn rocks(directory: &Path, scale: &Scale, report: &mut Report) {
     }
     let busy = generator.subscriptions(NEWEST as u64);
     let ask = |store: &Raw<Rocks>, round: usize| {
-        let mut touched = Touched::default();
-        for subscription in subscriptions(&busy, round, scale.queries) {
-            touched.and(store.newest(subscription, NEWEST));
-        }
-        touched
+        let asked = subscriptions(&busy, round, scale.queries);
+        let answers = asked.map(|subscription| store.newest(subscription, NEWEST));
+        answers.fold(Touched::default(), Touched::and)
     };
     for store in &stores {
         assert_eq!(
