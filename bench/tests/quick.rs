@@ -64,7 +64,7 @@ fn everything_is_measured() {
             );
         }
     }
-    assert!(has("latest session", "LMDB", "cfxdb"));
+    assert!(has("latest session, 300 publications", "LMDB", "cfxdb"));
     for plot in ["ingest", "newest", "session", "scan", "raw", "growth"] {
         let drawn = fs::read_to_string(plots.join(plot).with_extension("svg")).unwrap();
         assert!(

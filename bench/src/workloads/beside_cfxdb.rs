@@ -1,6 +1,7 @@
 //! LMDB beside the realm store of Crossbar.io, which is in Python: on a sample,
 //! since a million of its writes take minutes.
 
+use std::fs;
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use realmstore::lmdb::LmdbBackend;
 use realmstore::{PublicationId, SessionId, Timestamp};
 
 use super::read::latest_of;
-use crate::cfxdb::{self, Cfxdb};
+use crate::cfxdb::{self, Cfxdb, Python};
 use crate::data::{Batch, Generator};
 use crate::measure::{Rounds, timed};
 use crate::report::{Report, Target};
@@ -35,13 +36,30 @@ struct Sample {
     sessions: Vec<SessionId>,
 }
 
-/// Measures both in turns.
+/// Measures both in turns, on a sample and on a fourth of it: what LMDB takes
+/// grows with the store, what Python takes does not.
 ///
 /// # Errors
 /// When cfxdb cannot be installed.
 pub fn run(directory: &Path, scale: &Scale, report: &mut Report) -> Result<(), String> {
     let python = cfxdb::install()?;
-    let mut generator = Generator::new(scale.sample, BATCH);
+    for publications in [scale.sample / 4, scale.sample] {
+        let directory = directory.join(publications.to_string());
+        fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
+        on_sample(&python, publications, &directory, scale, report);
+    }
+    Ok(())
+}
+
+fn on_sample(
+    python: &Python,
+    publications: u64,
+    directory: &Path,
+    scale: &Scale,
+    report: &mut Report,
+) {
+    let size = format!(", {publications} publications");
+    let mut generator = Generator::new(publications, BATCH);
     let batches: Vec<_> = generator.by_ref().collect();
     let dispatches = batches.iter().flat_map(|batch| &batch.dispatches);
     let sample = Sample {
@@ -51,16 +69,17 @@ pub fn run(directory: &Path, scale: &Scale, report: &mut Report) -> Result<(), S
         sessions: latest_of(generator.sessions(), 0, scale.queries).collect(),
         batches,
     };
-    let (mut ours, mut cfxdb) = (None, Cfxdb::start(&python, directory));
+    let (mut ours, mut cfxdb) = (None, Cfxdb::start(python, directory));
     let mut contenders = [Contender::Ours(&mut ours), Contender::Cfxdb(&mut cfxdb)];
 
     let records = generator.records() as f64;
     let publications = sample.publications.len() as f64;
-    let mut compare = |workload, unit, operations: f64, target, run: &Run<'_>| {
+    let mut compare = |workload: &str, unit, operations: f64, target, run: &Run<'_>| {
         let rounds = Rounds::take(scale.rounds, &mut contenders, |contender, round| {
             run(contender, &directory.join(format!("{workload}-{round}")))
         });
-        let about = (workload, "LMDB", "cfxdb");
+        let workload = format!("{workload}{size}");
+        let about = (workload.as_str(), "LMDB", "cfxdb");
         let per_second = operations / rounds.median(0);
         let target = Some(Target::AtLeast(target));
         report.add(about, per_second, unit, rounds.ratio(0, 1), target);
@@ -108,7 +127,6 @@ pub fn run(directory: &Path, scale: &Scale, report: &mut Report) -> Result<(), S
         150.0,
         &|contender, _| contender.latest_sessions(&sample),
     );
-    Ok(())
 }
 
 impl Contender<'_> {

@@ -41,10 +41,10 @@ fn batches(directory: &Path, scale: &Scale, report: &mut Report) {
         let rounds = Rounds::take(3, &mut sizes, |batch, round| {
             let name = format!("batch-{}-{batch}-{round}", group.engine.name());
             let mut system = group.open_own(&directory.join(name), Sync::Durable);
-            let batches: Vec<_> = Generator::new(scale.sample / 4, *batch).collect();
+            let batches: Vec<_> = Generator::new(scale.sample, *batch).collect();
             timed(|| batches.iter().for_each(|batch| system.ingest(batch))).0
         });
-        let records = Generator::new(scale.sample / 4, USUAL_BATCH)
+        let records = Generator::new(scale.sample, USUAL_BATCH)
             .map(|batch| batch.records())
             .sum::<u64>() as f64;
         for (place, size) in sizes.iter().enumerate().skip(1) {
