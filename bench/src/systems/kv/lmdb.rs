@@ -33,7 +33,7 @@ impl Lmdb {
     /// Opens it for all rows to be put in one way.
     pub fn open_to_put(directory: &Path, sync: Sync, flags: PutFlags) -> Self {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(1 << 40);
+        options.map_size(64 << 30);
         if sync == Sync::Lazy {
             // SAFETY: the flag takes none of LMDB's locks away.
             unsafe { options.flags(EnvFlags::NO_SYNC) };
