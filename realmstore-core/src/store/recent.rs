@@ -24,6 +24,8 @@ pub(super) struct Recent {
     /// The number of the commit that it is the state of, for engines whose
     /// files others may write to.
     commit: Option<u64>,
+    /// Which transaction of this store it was given to, by number.
+    turn: u64,
     /// `None` where a history has no entry.
     ends: HashMap<SubscriptionId, Option<End>>,
     stand_for: HashMap<SubscriptionId, SubscriptionId>,
@@ -79,22 +81,34 @@ impl RecentState {
     /// What a transaction begins with that sees the commit of this number. It
     /// is given back by [`committed`](Self::committed), or not at all.
     pub(super) fn begin(&self, commit: Option<u64>) -> Recent {
-        let known = std::mem::take(&mut *self.known());
-        if known.commit == commit {
-            return known;
-        }
-        Recent {
-            commit,
+        let mut known = self.known();
+        let turn = known.turn + 1;
+        let left = Recent {
+            turn,
             ..Recent::default()
+        };
+        let mut recent = std::mem::replace(&mut *known, left);
+        if recent.commit != commit {
+            recent = Recent {
+                commit,
+                ..Recent::default()
+            };
         }
+        recent.turn = turn;
+        recent
     }
 
-    /// Takes what is known after a transaction that has committed something, or not.
+    /// Takes what is known after a transaction that has committed something, or
+    /// not. It comes when others may write already: where one has begun since,
+    /// what that one knows is newer.
     pub(super) fn committed(&self, mut recent: Recent, is_new: bool) {
         if is_new {
             recent.commit = recent.commit.map(|number| number + 1);
         }
-        *self.known() = recent;
+        let mut known = self.known();
+        if known.turn == recent.turn {
+            *known = recent;
+        }
     }
 
     /// Takes note of a row that comes or goes.
@@ -119,5 +133,39 @@ impl RecentState {
         {
             recent.stand_for.remove(&id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_transaction_knows_does_not_take_the_place_of_what_a_newer_one_does() {
+        let subscription = SubscriptionId::from_stored(7);
+        let end = |nanos| Some((Timestamp::from_nanos(nanos), 0));
+        let state = RecentState::new(None, None);
+        let mut older = state.begin(None);
+        older.note_end(subscription, end(1));
+        // The older one has committed, and its thread comes late.
+        let mut newer = state.begin(None);
+        assert_eq!(newer.end(subscription), None);
+        newer.note_end(subscription, end(2));
+        state.committed(newer, true);
+        state.committed(older, true);
+        assert_eq!(state.begin(None).end(subscription), Some(end(2)));
+    }
+
+    #[test]
+    fn nothing_is_known_where_somebody_else_has_committed() {
+        let subscription = SubscriptionId::from_stored(7);
+        let state = RecentState::new(None, None);
+        let mut recent = state.begin(Some(4));
+        recent.note_end(subscription, None);
+        state.committed(recent, true);
+        let recent = state.begin(Some(5));
+        assert_eq!(recent.end(subscription), Some(None));
+        state.committed(recent, false);
+        assert_eq!(state.begin(Some(6)).end(subscription), None);
     }
 }
