@@ -461,15 +461,30 @@ pub fn ranges_of_every_kind_agree_with_a_model<E: Engine>() {
                 txn.put(&key, &key[..1]).unwrap();
                 model.insert(key.clone(), key[..1].to_vec());
             }
-            for (start, end, order) in &ranges {
-                let scan = txn
-                    .scan((as_slices(start), as_slices(end)), *order)
-                    .unwrap();
-                prop_assert_eq!(collect(scan), in_range(&model, start, end, *order));
-            }
-            Ok(())
+            ranges_agree(&txn, &model, &ranges)?;
+            txn.commit().unwrap();
+            ranges_agree(&store.begin_read().unwrap(), &model, &ranges)
         })
         .unwrap();
+}
+
+type KeyBounds = (Bound<Vec<u8>>, Bound<Vec<u8>>, Order);
+
+/// What a range gives, and what the last of it is.
+fn ranges_agree<X: ReadTxn>(
+    txn: &X,
+    model: &Model,
+    ranges: &[KeyBounds],
+) -> Result<(), TestCaseError> {
+    for (start, end, order) in ranges {
+        let range = (as_slices(start), as_slices(end));
+        let scan = txn.scan(range, *order).unwrap();
+        prop_assert_eq!(collect(scan), in_range(model, start, end, *order));
+        let entry = |key: &[u8], value: &[u8]| (key.to_vec(), value.to_vec());
+        let last = in_range(model, start, end, Order::Ascending).pop();
+        prop_assert_eq!(txn.last(range, entry).unwrap(), last);
+    }
+    Ok(())
 }
 
 /// Keys such as large numbers and texts that were made to sort backwards have

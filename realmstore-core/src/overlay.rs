@@ -160,13 +160,8 @@ impl Overlay {
         self.sorted.get_mut().clear();
     }
 
-    /// The changes, each key at the place where it was touched first.
-    pub fn iter(&self) -> impl Iterator<Item = Change<'_>> {
-        self.entries.iter().map(|entry| self.change(entry))
-    }
-
     /// The changes in the order of their keys.
-    pub fn iter_sorted(&self) -> impl Iterator<Item = Change<'_>> {
+    pub fn iter(&self) -> impl Iterator<Item = Change<'_>> {
         let sorted = self.sorted();
         let places = 0..sorted.len();
         places.filter_map(move |place| {
@@ -486,7 +481,7 @@ mod tests {
             for (number, (key, value)) in changes.into_iter().enumerate() {
                 if number == ask_at {
                     // The order is made here, and what comes goes into it.
-                    prop_assert_eq!(overlay.iter_sorted().count(), overlay.len());
+                    prop_assert_eq!(overlay.iter().count(), overlay.len());
                 }
                 match value {
                     Some(value) => {
@@ -510,7 +505,7 @@ mod tests {
             let mut scan = overlay.scan(slices, order, below);
             prop_assert_eq!(collect(&mut scan), within(&model, &range, order));
             drop(scan);
-            let sorted: Vec<_> = overlay.iter_sorted().map(|change| change.key).collect();
+            let sorted: Vec<_> = overlay.iter().map(|change| change.key).collect();
             prop_assert!(sorted.is_sorted() && sorted.len() == overlay.len());
 
             let mut committed = base;

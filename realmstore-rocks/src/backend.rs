@@ -92,8 +92,6 @@ impl RocksBackend {
     pub(crate) fn write(&self, batch: WriteBatch) -> Result<()> {
         let mut options = WriteOptions::default();
         options.set_sync(self.durability == Durability::OnDisk);
-        // The batch is in the order of its keys.
-        options.set_memtable_insert_hint_per_batch(true);
         self.db.write_opt(batch, &options).map_err(error::commit)
     }
 }

@@ -191,7 +191,7 @@ impl WriteTxn for RocksWriteTxn<'_> {
         }
         let size = self.changes.weight() + self.changes.len() * BATCH_OVERHEAD;
         let mut batch = WriteBatch::with_capacity_bytes(size);
-        for change in self.changes.iter_sorted() {
+        for change in self.changes.iter() {
             match change.value {
                 Some(value) => batch.put(change.key, value),
                 None => batch.delete(change.key),

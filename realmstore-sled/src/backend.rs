@@ -100,7 +100,7 @@ impl SledBackend {
         }
         let mut batch = Batch::default();
         let mut images = Vec::with_capacity(changes.len());
-        for change in changes.iter_sorted() {
+        for change in changes.iter() {
             let key = IVec::from(&*encode(change.key));
             let before = if change.was_absent {
                 None

@@ -72,7 +72,7 @@ macro_rules! scalar {
             const WIDTH: usize = size_of::<$raw>();
 
             #[inline]
-    fn read(table: Table<'_>, vt: u16) -> Result<Self, Problem> {
+            fn read(table: Table<'_>, vt: u16) -> Result<Self, Problem> {
                 Ok(table.scalar(vt)?.map(|bytes| $from(<$raw>::from_le_bytes(bytes))))
             }
 
@@ -144,7 +144,7 @@ macro_rules! required_scalar {
             const WIDTH: usize = <Option<Self> as Field>::WIDTH;
 
             #[inline]
-    fn read(table: Table<'_>, vt: u16) -> Result<Self, Problem> {
+            fn read(table: Table<'_>, vt: u16) -> Result<Self, Problem> {
                 Ok(<Option<Self> as Field>::read(table, vt)?.unwrap_or_default())
             }
 
